@@ -1,0 +1,210 @@
+"""What a method is: a frozen dataclass that decides which parts of three matrix products are computed.
+
+For one linear layer and one training step, with T tokens (batch x positions), I inputs and O outputs, exactly
+three products are computed. A method selects entries of their factors or results by boolean masks that broadcast;
+the shape of a mask is its structure: [T, 1] samples or tokens, [1, I] neurons, [O, I] weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Product(Enum):
+    """One of the three matrix products of a linear layer's training step."""
+
+    FORWARD = "Y[T,O] = X[T,I] W[O,I]^T"
+    INPUT_GRAD = "dX[T,I] = dY[T,O] W[O,I]"
+    WEIGHT_GRAD = "dW[O,I] = dY[T,O]^T X[T,I]"
+
+
+class Selection(NamedTuple):
+    """Entries of one product that are computed: boolean masks that broadcast against it; None means all."""
+
+    left: Tensor | None = None
+    right: Tensor | None = None
+    out: Tensor | None = None
+
+
+ALL = Selection()
+
+
+def exact(product: Product, forward: Selection) -> Selection:
+    """The selection that yields the exact gradient of a selected forward product: a rotation of its masks."""
+    left, right, out = forward
+    if product is Product.FORWARD:
+        return forward
+    if product is Product.INPUT_GRAD:
+        return Selection(left=out, right=right, out=left)
+    return Selection(left=out, right=left, out=right)
+
+
+class Fold(NamedTuple):
+    """How units that leave a group live on in the layer that reads them, so that its output stays the same."""
+
+    twin: Tensor  # long [n]; the unit that takes over the outgoing weights, -1 for none
+    scale: Tensor  # [n]; output of the leaving unit over output of its twin
+    constant: Tensor  # [n]; mean output that goes into the reader's bias, 0 for none
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What exists after a decision; whatever it does not name stays as it is.
+
+    Attributes:
+        active: layer -> bool [O, I]; the weight enters FORWARD and INPUT_GRAD.
+        trained: layer -> bool [O, I], a superset of active; receives WEIGHT_GRAD and updates. Default: active.
+        units: group -> bool [n]; neurons, heads or channels that exist.
+        folds: group -> what the leaving units hand over to those that stay.
+    """
+
+    active: Mapping[str, Tensor] = field(default_factory=dict)
+    trained: Mapping[str, Tensor] = field(default_factory=dict)
+    units: Mapping[str, Tensor] = field(default_factory=dict)
+    folds: Mapping[str, Fold] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UpdateSchedule:
+    """When the topology may change: every `interval` steps within [start, stop), both fractions of all steps."""
+
+    interval: int = 100
+    start: float = 0.0
+    stop: float = 0.75
+
+    def __post_init__(self):
+        if self.interval < 1:
+            raise ValueError(f"update.interval={self.interval}: expected a number of steps, 1 or more")
+        if not 0 <= self.start <= self.stop <= 1:
+            raise ValueError(
+                f"update.start={self.start}, update.stop={self.stop}: expected fractions of the run, "
+                "0 <= start <= stop <= 1"
+            )
+
+    def due(self, step: int, total: int) -> bool:
+        first = int(self.start * total)
+        return first <= step < self.stop * total and (step - first) % self.interval == 0
+
+    def last(self, total: int) -> int:
+        """The last step at which an update is due.
+
+        Raises:
+            ValueError: there is no second update within the run, so that nothing could change gradually.
+        """
+        first = int(self.start * total)
+        updates = math.ceil(self.stop * total - first - 1e-9) - 1
+        if updates < self.interval:
+            raise ValueError(
+                f"update.interval={self.interval}: the schedule of this run spans {max(updates, 0)} of its {total} "
+                f"steps; use an interval of at most {max(updates // 2, 1)} or train longer"
+            )
+        return first + updates // self.interval * self.interval
+
+
+class LayerView(NamedTuple):
+    """What a method may read of one linear layer."""
+
+    weight: Tensor  # [O, I]
+    active: Tensor  # bool [O, I]
+    grad: Tensor | None  # [O, I] gradient of every weight, inactive ones too; only for methods that need dense_grad
+
+
+class UnitView(NamedTuple):
+    """What a method may read of one group of interchangeable units; every array has one entry per unit, [n]."""
+
+    size: int  # n, units of the full model
+    kind: str  # "neuron" or "head"
+    alive: Tensor  # bool: exists now
+    ever: Tensor  # bool: has existed before
+    new: Tensor  # bool: came with the last update, not yet judged
+    cost: float  # FLOPs per token and step that one unit costs at the present sizes
+    observed: Tensor  # long: how often its output was observed
+    importance: Tensor  # mean |h dL/dh|, exponential average, bias-corrected; last known value where not alive
+    fires: Tensor  # fraction of tokens with a non-zero output
+    mean: Tensor | None  # mean output; None for units of more than one number (heads)
+    second: Tensor | None  # second moment of the output
+    sample: Tensor | None  # [T, n] outputs of the last observed tokens, 0 where not alive
+    outgoing_grad: Tensor  # norm of the gradient of its outgoing weights at this step; 0 where not alive
+    foldable: bool  # the layer that reads it has a bias
+
+
+class NetView(NamedTuple):
+    """The read-only network that a method decides about."""
+
+    layers: Mapping[str, LayerView]
+    units: Mapping[str, UnitView]
+    generator: torch.Generator  # the only source of randomness
+    total_steps: int
+    reference: Mapping[str, Tensor]  # final units of the run that `Method.reference` names
+    charge: Callable[[float], None]  # report the FLOPs of products that a decision itself computes
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of training; this base class trains densely.
+
+    Fields of a subclass are its hyperparameters. A method holds no state and touches no tensor: it answers
+    questions, and the session applies, enforces and meters the answers.
+    """
+
+    family: ClassVar[str] = "dense"  # dense, dense_control, static, dynamic, neurons, control
+    source: ClassVar[str] = ""  # paper, arXiv id, equation or algorithm
+    twin_of: ClassVar[str | None] = None  # a control that differs from this method in its choice alone
+    reference: ClassVar[str | None] = None  # method whose finished run (same options, same seed) is read at the start
+    needs: ClassVar[frozenset[str]] = frozenset()  # signals that cost: dense_grad, unit_statistics, outgoing_grad
+    replaces_step: ClassVar[bool] = False  # an update step changes the topology and no weight
+    selects: ClassVar[str] = "nothing"  # weights, operands, units or nothing
+    backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (tensors really shrink)
+    update: ClassVar[UpdateSchedule | None] = None
+    width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with
+    duration: ClassVar[float] = 1.0  # fraction of the steps that are trained; the schedule fits into them
+
+    def label(self) -> str:
+        """The arm's name in tables: the method and its main option."""
+        density = getattr(self, "density", None)
+        return self.name() if density is None else f"{self.name()} {density:g}"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is not selected is computed all the same, on zeros."""
+        return self.selects != "nothing" and self.backend == "masked"
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    def init_topology(self, net: NetView) -> Topology:
+        """The topology before the first step."""
+        return Topology()
+
+    def due(self, step: int, total: int) -> bool:
+        """Whether `update_topology` is asked at this step."""
+        return self.update is not None and self.update.due(step, total)
+
+    def observes(self, step: int, total: int) -> bool:
+        """Whether unit statistics are gathered from the products of this step."""
+        return False
+
+    def update_topology(self, step: int, net: NetView) -> Topology | None:
+        """The topology after this step; None leaves it as it is."""
+        return None
+
+    def select_operands(self, product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection):
+        """The selection within one product; `forward` is what this method selected in the forward product."""
+        return exact(product, forward)
+
+
+def check_fraction(name: str, value: float, *, zero: bool = False) -> None:
+    """Raise a ValueError that tells the user what to do unless value is in (0, 1], or [0, 1] with `zero`."""
+    if (0 <= value <= 1) and (zero or value > 0):
+        return
+    allowed = "[0, 1]" if zero else "(0, 1]"
+    hint = f"; for {value:g} % sparsity use {name}={1 - value / 100:g}" if name == "density" and 1 < value < 100 else ""
+    raise ValueError(f"{name}={value:g}: expected a fraction in {allowed}{hint}")

@@ -1,0 +1,30 @@
+"""The final units of a finished `dsc` run, trained from their initial values without any change: do dynamics matter?
+
+Source: this project, after Frankle and Carbin 2019, arXiv:1803.03635. Reads the run of `dsc` with the same options and
+seed, whose energy is not in this run's: the search comes on top.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from methods.base import NetView, Topology
+from methods.dsc import Dsc
+
+
+@dataclass(frozen=True)
+class DscFrozen(Dsc):
+    """The units that dsc ended with, trained from scratch."""
+
+    family = "control"
+    source = "this project"
+    reference = "dsc"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def due(self, step: int, total: int) -> bool:
+        return False
+
+    def observes(self, step: int, total: int) -> bool:
+        return False
+
+    def init_topology(self, net: NetView) -> Topology:
+        return Topology(units={name: alive.bool() for name, alive in net.reference.items()})

@@ -1,0 +1,54 @@
+"""Counts operations: selected scalar products by formula (ideal), kernels by PyTorch's own counter (executed).
+
+A FLOP is one multiplication or one addition; one selected scalar product costs 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from methods.base import Product, Selection
+
+
+def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Selection) -> float:
+    """2 x the number of scalar multiplications between selected entries that feed selected outputs.
+
+    Without an out-mask 2 * sum_i colsum(left)_i * rowsum(right)_i, with only an out-mask 2 * inner * nnz(out);
+    in general by the product of the masks.
+
+    Args:
+        left, right: the factors as they are stored (see `Product`).
+        selection: boolean masks that broadcast against left, right and the result.
+    """
+    inner_left = 0 if product is Product.WEIGHT_GRAD else 1
+    inner_right = 1 if product is Product.FORWARD else 0
+    rows, columns = left.shape[1 - inner_left], right.shape[1 - inner_right]
+    if selection.out is None:
+        counts = []
+        for mask, factor, inner in ((selection.left, left, inner_left), (selection.right, right, inner_right)):
+            if mask is None:
+                counts.append(torch.full((factor.shape[inner],), float(factor.shape[1 - inner])))
+            else:
+                counts.append(mask.expand(factor.shape).sum(1 - inner).double().cpu())
+        return 2.0 * float((counts[0].double() * counts[1].double()).sum())
+    out = selection.out.expand(rows, columns)
+    if selection.left is None and selection.right is None:
+        return 2.0 * left.shape[inner_left] * float(out.sum())
+    lhs, rhs = (
+        torch.ones_like(factor, dtype=torch.float64) if mask is None else mask.expand(factor.shape).double()
+        for mask, factor in ((selection.left, left), (selection.right, right))
+    )
+    lhs = lhs.T if inner_left == 0 else lhs
+    rhs = rhs.T if inner_right == 1 else rhs
+    return 2.0 * float((lhs @ rhs * out).sum())
+
+
+def executed_flops(function: Callable[[], object]) -> float:
+    """FLOPs of the dense kernels that a call runs, by PyTorch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return float(counter.get_total_flops())

@@ -1,0 +1,45 @@
+"""Gradual magnitude pruning: the smallest weights leave while the network trains, fast at first.
+
+Source: Zhu and Gupta 2017, arXiv:1710.01878, eq. 1 (layer-wise); global as in GraNet's comparison. Differs from the
+authors' code: a pruned weight is zero for good, where theirs could return with its stored value.
+Extra cost: sorting the weights at update steps; dense steps until the schedule begins.
+"""
+
+from dataclasses import dataclass
+
+from methods.base import Method, NetView, Topology, UpdateSchedule, check_fraction
+from methods.importance import top, top_global
+from methods.schedules import cubic, progress
+
+
+@dataclass(frozen=True)
+class Gmp(Method):
+    """Prunes the smallest weights gradually, on a cubic schedule."""
+
+    family = "static"
+    source = "arXiv:1710.01878"
+    selects = "weights"
+
+    density: float = 0.1  # fraction of the prunable weights at the end
+    scope: str = "layer"  # rank within each layer or over the network: layer or global
+    update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.75)  # paper: every 100-1000 steps
+
+    def __post_init__(self):
+        check_fraction("density", self.density)
+        if self.scope not in ("layer", "global"):
+            raise ValueError(f"scope={self.scope}: choose one of global, layer")
+
+    def density_at(self, step: int, total: int) -> float:
+        """The schedule; it reaches `density` exactly at its last update."""
+        return cubic(progress(step, self.update.start * total, self.update.last(total)), 1.0, self.density)
+
+    def init_topology(self, net: NetView) -> Topology:
+        self.update.last(net.total_steps)  # refuses a run too short for the schedule
+        return Topology()
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        density = self.density_at(step, net.total_steps)
+        scores = {name: layer.weight.abs().masked_fill(~layer.active, -1) for name, layer in net.layers.items()}
+        if self.scope == "global":
+            return Topology(top_global(scores, round(density * sum(s.numel() for s in scores.values()))))
+        return Topology({name: top(score, round(density * score.numel())) for name, score in scores.items()})

@@ -1,0 +1,33 @@
+"""Scores and exact selections of the highest scores, shared by the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def top(scores: Tensor, count: int) -> Tensor:
+    """True at exactly `count` largest entries; ties go to the lower position.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    if scores.isnan().any():
+        raise ValueError("a score is NaN: the network has diverged; lower the learning rate")
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    mask[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
+    return mask.view_as(scores)
+
+
+def top_global(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """True at exactly `count` largest entries of all layers together; ties go to the earlier layer and position."""
+    keep = top(torch.cat([s.flatten() for s in scores.values()]), count)
+    parts = keep.split([s.numel() for s in scores.values()])
+    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
+def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform scores in [0, 1) of the same shape; drawn on the generator's device, so that a seed means one mask."""
+    return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)

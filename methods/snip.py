@@ -1,0 +1,34 @@
+"""Weights kept by connection sensitivity |g w| of one batch before training, over the whole network.
+
+Source: Lee et al. 2019, arXiv:1810.02340, eq. 5-6. Differs from the authors' code: the pruned initialisation is the
+one that is trained, and biases are never pruned. The batch is the run's first, and it trains no weight.
+Extra cost: one forward and dense backward pass; kept small by replacing the first training step.
+"""
+
+from dataclasses import dataclass
+
+from methods.base import Method, NetView, Topology, check_fraction
+from methods.importance import top_global
+
+
+@dataclass(frozen=True)
+class Snip(Method):
+    """Keeps the weights with the largest |gradient x weight| of the first batch."""
+
+    family = "static"
+    source = "arXiv:1810.02340"
+    selects = "weights"
+    needs = frozenset({"dense_grad"})
+    replaces_step = True
+
+    density: float = 0.1  # fraction of the prunable weights
+
+    def __post_init__(self):
+        check_fraction("density", self.density)
+
+    def due(self, step: int, total: int) -> bool:
+        return step == 0
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        scores = {name: (layer.grad * layer.weight).abs() for name, layer in net.layers.items()}
+        return Topology(top_global(scores, round(self.density * sum(s.numel() for s in scores.values()))))
