@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 
 
+class Diverged(ValueError):
+    """The network's numbers are no longer finite."""
+
+
 class Product(Enum):
     """One of the three matrix products of a linear layer's training step."""
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from methods.base import Diverged
+
 
 def top(scores: Tensor, count: int) -> Tensor:
     """True at exactly `count` largest entries; ties go to the lower position.
 
     Raises:
-        ValueError: a score is NaN.
+        Diverged: a score is NaN.
     """
     if scores.isnan().any():
-        raise ValueError("a score is NaN: the network has diverged; lower the learning rate")
+        raise Diverged("a score is NaN: the network has diverged; lower the learning rate")
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     mask[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
     return mask.view_as(scores)

@@ -11,6 +11,7 @@ method with the topology, so that no method can escape it, and it leaves a dense
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,7 @@ class Session:
         self.store: UnitStore | None = None
         self.observer: Observer | None = None
         self._grads: dict[str, Tensor] = {}
+        self.selecting: Callable[[], AbstractContextManager] = nullcontext  # entered around every topology update
         self._ideal_excess: float | None = None  # a number while a step is being counted
         if method.selects in ("weights", "operands"):
             self._wrap_layers()
@@ -125,7 +127,8 @@ class Session:
         if self.store is not None:
             self.observer.stop()
         if self.due:
-            self.apply(self.method.update_topology(self.step_index, self.view()))
+            with self.selecting():
+                self.apply(self.method.update_topology(self.step_index, self.view()))
             self._grads.clear()
         self.step_index += 1
         self._watch_next()
@@ -155,7 +158,7 @@ class Session:
         """What one training step's cost depends on; equal structures cost the same."""
         masks = tuple(int(m.sum()) for d in (self.active, self.trained) for m in d.values())
         units = tuple(int(a.sum()) for a in self.store.alive.values()) if self.store else ()
-        return (*masks, *units, self._dense_grad_now())
+        return (*masks, *units, self.dense_grad_now)
 
     def count_step(self, forward_backward: Callable[[], object]) -> StepCost:
         """FLOPs of one training step at the present structure; takes no optimizer step and leaves no gradient."""
@@ -186,6 +189,15 @@ class Session:
             masked += self.store.num_zeroed()
         return sum(p.numel() for p in self.model.parameters()) - masked
 
+    def unit_counts(self) -> dict[str, dict[str, int]]:
+        """group -> units of the full model, alive now, and ever tried; empty for methods that select no units."""
+        if self.store is None:
+            return {}
+        return {
+            name: {"size": group.size, "alive": int(self.store.alive[name].sum()), "ever": int(self.store.ever[name].sum())}
+            for name, group in self.store.groups.items()
+        }
+
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in tensors and numbers; load it before the model's and optimizer's."""
@@ -206,7 +218,7 @@ class Session:
         self.generator.set_state(state["generator"].cpu())
         self.active, self.trained = dict(state["active"]), dict(state["trained"])
         if self.store is not None:
-            self.store.load_state_dict(state["store"])
+            self.store.load_state_dict(state["store"], self.optimizer)
             self.observer.stop()
             self.observer.load_state_dict(state["observer"])
         self.step_index, self.version = state["step_index"], state["version"]
@@ -236,7 +248,7 @@ class Session:
         """Ask the method, enforce the topology, run the product; also returns what the method itself selected."""
         chosen = selection = self.method.select_operands(product, name, left, right, forward)
         if product is Product.WEIGHT_GRAD:
-            trained = None if self._dense_grad_now() else self.trained.get(name)
+            trained = None if self.dense_grad_now else self.trained.get(name)
             selection = selection._replace(out=_and(selection.out, trained))
         else:
             selection = selection._replace(right=_and(selection.right, self.active.get(name)))
@@ -254,7 +266,9 @@ class Session:
         self.store = UnitStore(self.model, groups, compact=self.method.backend == "compact")
         self.observer = Observer(self.model, self.store)
 
-    def _dense_grad_now(self) -> bool:
+    @property
+    def dense_grad_now(self) -> bool:
+        """Whether this step needs the gradient of weights that do not exist."""
         return "dense_grad" in self.method.needs and self.due
 
     def _mask(self, name: str) -> Tensor:

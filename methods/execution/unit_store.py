@@ -107,11 +107,10 @@ class UnitStore:
         units = {"alive": dict(self.alive), "ever": dict(self.ever), "new": dict(self.new)}
         return units | {"reservoir": reservoir}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict, optimizer: torch.optim.Optimizer) -> None:
         """Restore which units exist, and the shapes; the live values are the model's own state."""
         for name, alive in state["alive"].items():
-            if not torch.equal(alive, self.alive[name]):
-                self.set_alive(name, alive, None, None)
+            self.set_alive(name, alive, None, optimizer)
         self.ever, self.new = dict(state["ever"]), dict(state["new"])
         for key, value in state["reservoir"].items():
             self.reservoir[tuple(key.split("|"))].copy_(value)

@@ -1,0 +1,47 @@
+"""Hydra launcher: every run of a sweep in a fresh process, one at a time, going on after a failure.
+
+Hydra's basic launcher runs all jobs in one process and joblib reuses its workers; both would let one run's memory,
+caches and threads show in the next one's energy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class FreshLauncherConf:
+    """Has no options."""
+
+    _target_: str = "hydra_plugins.fresh_launcher.launcher.FreshLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="fresh", node=FreshLauncherConf, provider="hundredfold")
+
+
+class FreshLauncher(Launcher):
+    """Hands the sweep's jobs to `replication.sweep`; exits 1 with a list if some did not finish."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        from replication.sweep import run_all
+
+        jobs = [[o for o in overrides if not o.startswith("hydra")] for overrides in job_overrides]
+        outcomes = run_all(jobs)
+        missed = [outcome for outcome in outcomes if outcome.status != "finished"]
+        if missed:
+            print(f"{len(missed)} of {len(outcomes)} runs did not finish:", file=sys.stderr)
+            for outcome in missed:
+                print(f"  {' '.join(outcome.overrides)}: {outcome.status}, {outcome.reason}", file=sys.stderr)
+            sys.exit(1)
+        return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in jobs]

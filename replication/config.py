@@ -1,0 +1,171 @@
+"""From command-line overrides to a checked experiment, and from that to the identity of a run.
+
+The groups `dataset`, `model` and `method` are generated from dataclasses, so that an option lives in one place. Every
+mistake is answered before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+import methods
+import replication.datasets
+import replication.models
+from methods.base import Method
+from replication.datasets.base import Dataset
+from replication.models.base import Model
+from replication.registry import create, describe, discover
+
+SCHEMA_VERSION = 1
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = {"dataset": (replication.datasets, Dataset), "model": (replication.models, Model), "method": (methods, Method)}
+SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed")
+NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained, the same for every method.
+
+    Fields: optimizer (adamw or sgd), batch_size, steps, learning_rate at the top of the schedule, weight_decay, betas
+    (of AdamW; the first is SGD's momentum), warmup (fraction of the steps, then a cosine to zero) and clip (norm of
+    the gradient, or None).
+    """
+
+    optimizer: str
+    batch_size: int
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float]
+    warmup: float
+    clip: float | None = None
+
+    def __post_init__(self):
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"recipe.optimizer={self.optimizer}: unknown; choose one of adamw, sgd")
+        for name in ("batch_size", "steps", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"recipe.{name}={getattr(self, name)}: expected a number above 0")
+
+    def rates(self, steps: int) -> list[float]:
+        """Learning rate of each of `steps` steps; warm-up, then a cosine that ends at zero."""
+        warm = max(1, round(self.warmup * steps))
+        rates = []
+        for step in range(steps):
+            fraction = max(0.0, (step - warm + 1) / max(1, steps - warm + 1))
+            rates.append(self.learning_rate * min(1.0, (step + 1) / warm) * (1 + math.cos(math.pi * fraction)) / 2)
+        return rates
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Where and with what arithmetic a run trains."""
+
+    device: str
+    threads: int
+    precision: str
+    segments: int
+    checkpoint_every_s: float
+
+    def __post_init__(self):
+        if self.device not in ("cpu", "cuda", "mps"):
+            raise ValueError(f"trainer.device={self.device}: unknown; choose one of cpu, cuda, mps")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"trainer.precision={self.precision}: unknown; choose one of bfloat16, float32")
+        for name in ("threads", "segments"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"trainer.{name}={getattr(self, name)}: expected 1 or more")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One checked run: every object that a configuration describes."""
+
+    dataset: Dataset
+    model: Model
+    method: Method
+    recipe: Recipe
+    trainer: Trainer
+    seed: int
+    config: dict[str, Any]  # fully resolved, plain values
+
+    @property
+    def task(self) -> str:
+        return f"{self.config['dataset']['name']}/{self.config['model']['name']}"
+
+    @property
+    def steps(self) -> int:
+        return max(1, round(self.recipe.steps * self.method.duration))
+
+
+@cache
+def registry(kind: str) -> dict[str, type]:
+    """Name -> class of every data set, model or method."""
+    return discover(*GROUPS[kind])
+
+
+@cache
+def register() -> None:
+    """Make every registered class a choice of its Hydra group, with its defaults written out."""
+    store = ConfigStore.instance()
+    for kind in GROUPS:
+        for name, cls in registry(kind).items():
+            defaults = {option.name: _plain(option.default) for option in describe(cls)[1]}
+            store.store(group=kind, name=name, node={"name": name, **defaults})
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def build(cfg: DictConfig) -> Experiment:
+    """Check a composed configuration and make its objects.
+
+    Raises:
+        ValueError: any value that no run could have, in one sentence.
+    """
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    config.pop("hydra", None)
+    parts = {kind: create(kind, registry(kind), config[kind]["name"], **_options(config[kind])) for kind in GROUPS}
+    seed, replicate = config["seed"], config["replicate"]
+    for name, value in (("seed", seed), ("replicate", replicate)):
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name}={value}: expected a whole number, 0 or more")
+    recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
+    trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
+    return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, config=config)
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "name"}
+
+
+def run_id(config: dict[str, Any]) -> str:
+    """12 hex digits of the canonical JSON of everything that decides the run's result; paths and loggers do not."""
+    identity = {"schema_version": SCHEMA_VERSION}
+    for group in SCIENTIFIC:
+        value = config[group]
+        hidden = NOT_SCIENTIFIC.get(group, ())
+        identity[group] = {k: v for k, v in value.items() if k not in hidden} if isinstance(value, dict) else value
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def reference_config(experiment: Experiment) -> dict[str, Any] | None:
+    """The configuration of the run that a method starts from: the same but for the method's name; None without one."""
+    if experiment.method.reference is None:
+        return None
+    config = experiment.config
+    return config | {"method": config["method"] | {"name": experiment.method.reference}}

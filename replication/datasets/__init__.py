@@ -1,0 +1,1 @@
+"""Data sets: one per file, registered under the file's name."""

@@ -1,0 +1,1 @@
+"""Models: one per file, registered under the file's name."""

@@ -1,0 +1,72 @@
+"""GPT-2 of transformers, randomly initialised and small, with linear layers in place of its Conv1D."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from replication.models._causal import CausalLM, fresh_linear, replace_conv1d
+from replication.models.base import Model, scaled, scaled_neurons
+
+
+def _resize_attention(attention, heads, config):
+    """Give an attention of the full width its own number of heads, of the same size, freshly drawn."""
+    inner = heads * attention.head_dim
+    # GPT-2 draws what writes to the residual stream smaller, by the root of the number of writers.
+    residual_std = config.initializer_range / math.sqrt(2 * config.n_layer)
+    attention.c_attn = fresh_linear(config.n_embd, 3 * inner, bias=True, std=config.initializer_range)
+    attention.c_proj = fresh_linear(inner, config.n_embd, bias=True, std=residual_std)
+    attention.num_heads, attention.split_size = heads, inner
+
+
+@dataclass(frozen=True)
+class Gpt(Model):
+    """GPT-2 (transformers' class and initialisation), head tied to the token embedding, learned positions.
+
+    Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
+    """
+
+    dim: int = 64  # residual stream
+    depth: int = 2
+    heads: int = 4
+    hidden: int = 256  # neurons of a feed-forward block
+    dropout: float = 0.0  # GPT-2's own is 0.1; one pass over the data needs none
+    init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __post_init__(self):
+        self.check_positive("dim", "depth", "heads", "hidden")
+        if self.dim % self.heads:
+            raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: expected a fraction in [0, 1)")
+        if not 0 < self.init_std < 1:
+            raise ValueError(f"init_std={self.init_std}: expected a deviation in (0, 1), such as 0.02")
+
+    def construct(self, spec, width):
+        from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel  # takes seconds to import
+
+        config = GPT2Config(
+            vocab_size=spec.num_classes,
+            n_positions=spec.input_shape[0],
+            n_embd=self.dim,
+            n_layer=self.depth,
+            n_head=self.heads,
+            n_inner=scaled_neurons(self.hidden, width),
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own function, in one kernel
+            resid_pdrop=self.dropout,
+            embd_pdrop=self.dropout,
+            attn_pdrop=self.dropout,
+            initializer_range=self.init_std,
+            use_cache=False,
+            bos_token_id=None,
+            eos_token_id=None,
+            attn_implementation="sdpa",
+        )
+        network = GPT2LMHeadModel(config)
+        replace_conv1d(network)
+        heads = scaled(self.heads, width)
+        if heads != self.heads:
+            for block in network.transformer.h:
+                _resize_attention(block.attn, heads, config)
+        return CausalLM(network.transformer, network.lm_head)

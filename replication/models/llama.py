@@ -1,0 +1,70 @@
+"""Llama of transformers, randomly initialised and small: gated neurons, grouped queries, rotary positions."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from replication.models._causal import CausalLM, fresh_linear
+from replication.models.base import Model, scaled, scaled_neurons
+
+
+def _resize_attention(attention, groups, config):
+    """Give an attention of the full width its own number of key-value heads with their queries, freshly drawn."""
+    keys = groups * attention.head_dim
+    queries = keys * attention.num_key_value_groups
+    std = config.initializer_range
+    attention.q_proj = fresh_linear(config.hidden_size, queries, bias=False, std=std)
+    attention.k_proj = fresh_linear(config.hidden_size, keys, bias=False, std=std)
+    attention.v_proj = fresh_linear(config.hidden_size, keys, bias=False, std=std)
+    attention.o_proj = fresh_linear(queries, config.hidden_size, bias=False, std=std)
+
+
+@dataclass(frozen=True)
+class Llama(Model):
+    """Llama (transformers' class and initialisation), head not tied to the token embedding.
+
+    Source: Touvron et al. 2023, arXiv:2302.13971; grouped queries: Ainslie et al. 2023, arXiv:2305.13245.
+    """
+
+    dim: int = 64  # residual stream
+    depth: int = 2
+    heads: int = 4  # queries
+    groups: int = 2  # key-value heads; each serves heads/groups queries
+    hidden: int = 176  # neurons of a gated block: about 8/3 of dim
+    init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __post_init__(self):
+        self.check_positive("dim", "depth", "heads", "groups", "hidden")
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim} that leaves heads of even size")
+        if self.heads % self.groups:
+            raise ValueError(f"groups={self.groups}: expected a divisor of heads={self.heads}")
+        if not 0 < self.init_std < 1:
+            raise ValueError(f"init_std={self.init_std}: expected a deviation in (0, 1), such as 0.02")
+
+    def construct(self, spec, width):
+        from transformers.models.llama import LlamaConfig, LlamaForCausalLM  # takes seconds to import
+
+        config = LlamaConfig(
+            vocab_size=spec.num_classes,
+            hidden_size=self.dim,
+            intermediate_size=scaled_neurons(self.hidden, width),
+            num_hidden_layers=self.depth,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.groups,
+            head_dim=self.dim // self.heads,
+            max_position_embeddings=spec.input_shape[0],
+            tie_word_embeddings=False,
+            initializer_range=self.init_std,
+            use_cache=False,
+            bos_token_id=None,
+            eos_token_id=None,
+            attn_implementation="sdpa",
+        )
+        network = LlamaForCausalLM(config)
+        groups = scaled(self.groups, width)
+        if groups != self.groups:
+            for layer in network.model.layers:
+                _resize_attention(layer.self_attn, groups, config)
+        return CausalLM(network.model, network.lm_head)

@@ -1,0 +1,245 @@
+"""The LightningModule of the suite: one Lightning batch is a whole segment of optimizer steps.
+
+Lightning's own cost per batch is paid once per segment, so that the framework does not show in the measurement. The
+module keeps the position itself: a run resumes at the edge of a segment, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.base import Diverged
+from methods.execution.session import Session, StepCost
+from replication.config import Experiment, Recipe
+from replication.datasets.base import DataSpec, Split
+from replication.energy.meter import Meter
+
+
+# Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
+# (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
+BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
+
+
+def stream(seed: int, purpose: str, position: int = 0) -> int:
+    """Seed of one purpose's own random stream, so that a method that draws more does not shift the others."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{position}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def make_optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, with the fused kernel of the device."""
+    if recipe.optimizer == "sgd":
+        settings = {"momentum": recipe.betas[0], "nesterov": True}
+        return torch.optim.SGD(
+            model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True, **settings
+        )
+    return torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+@dataclass
+class Position:
+    """How far a run has come, and what it has counted on the way; all of it is in the checkpoint."""
+
+    step: int = 0
+    executed_flops: float = 0.0
+    ideal_flops: float = 0.0
+    modeled_bytes: float = 0.0
+    curve: list[dict] = field(default_factory=list)
+    density_curve: list[dict] = field(default_factory=list)
+
+
+class TrainingModule(L.LightningModule):
+    """A model in training under a method.
+
+    Args:
+        experiment: what is trained.
+        spec: of the data.
+        train, validation: splits on the run's device; the test split is not reachable from here.
+        meter: phases of the run's energy.
+        reference: final units of the run that the method starts from.
+        progress: called with (steps done, steps in all), a few times per second at most.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        spec: DataSpec,
+        train: Split,
+        validation: Split,
+        meter: Meter,
+        reference: dict[str, Tensor] | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.experiment, self.spec, self.meter, self.progress = experiment, spec, meter, progress
+        self.train_split, self.validation_split = train, validation
+        self.total_steps = experiment.steps
+        seed, method = experiment.seed, experiment.method
+        torch.manual_seed(stream(seed, "init"))
+        self.model = experiment.model.build(spec, width=method.width).to(train.inputs.device)
+        self.optimizer = make_optimizer(self.model, experiment.recipe)
+        self.session = Session(
+            self.model,
+            method,
+            self.optimizer,
+            total_steps=self.total_steps,
+            seed=stream(seed, "method"),
+            reference=reference,
+        )
+        self.session.selecting = lambda: meter.phase("select")
+        self.position = Position()
+        self.costs: dict[tuple, StepCost] = {}
+        self.full_parameters = sum(p.numel() for p in self.model.parameters())
+
+    # ---- Lightning's hooks ------------------------------------------------------------------------------------------
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer
+
+    def training_step(self, segment: tuple[int, int], index: int) -> None:
+        start, stop = int(segment[0]), int(segment[1])
+        torch.manual_seed(stream(self.experiment.seed, "dropout", start))
+        with self.meter.phase("train"):
+            losses = self.train_steps(start, stop)
+        loss = float(losses.mean())
+        self.position.step = stop
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is not finite between steps {start} and {stop}; lower recipe.learning_rate")
+        self.record_point(loss)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["session"] = self.session.state_dict()
+        checkpoint["position"] = dict(vars(self.position))
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.session.load_state_dict(checkpoint["session"])
+        self.position = Position(**checkpoint["position"])
+
+    # ---- the loop ---------------------------------------------------------------------------------------------------
+    def train_steps(self, start: int, stop: int) -> Tensor:
+        """Take the steps [start, stop); returns their losses, [stop - start], on the device."""
+        session, optimizer, model = self.session, self.optimizer, self.model
+        inputs, targets = self.train_split
+        batches = self.batches(start, stop)
+        rates, clip = self.experiment.recipe.rates(self.total_steps), self.experiment.recipe.clip
+        parameters = list(model.parameters())
+        losses = torch.empty(stop - start, device=inputs.device)
+        version, told = -1, time.perf_counter()
+        model.train()
+        for step in range(start, stop):
+            ids = batches[step - start]
+            x, y = inputs[ids], targets[ids]
+            if session.version != version or session.dense_grad_now:
+                version = -1 if session.dense_grad_now else session.version
+                cost = self.cost(x, y)
+                parameters = list(model.parameters())
+                moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
+            loss = self.loss(x, y)
+            loss.backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+            for group in optimizer.param_groups:
+                group["lr"] = rates[step]
+            session.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses[step - start] = loss.detach()
+            self.position.executed_flops += cost.executed
+            self.position.ideal_flops += cost.ideal
+            self.position.modeled_bytes += moved
+            now = time.perf_counter()
+            if now - told > 0.5:
+                told = now
+                self.progress(step + 1, self.total_steps)
+                self.meter.heartbeat(step + 1)
+        self.progress(stop, self.total_steps)
+        return losses
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of a batch."""
+        precision = self.experiment.trainer.precision
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            return F.cross_entropy(self.model(x).flatten(0, -2).float(), y.flatten())
+
+    def batches(self, start: int, stop: int) -> Tensor:
+        """Row numbers of the batches of steps [start, stop), [stop - start, B]: epochs of one shuffled pass each."""
+        count, size = len(self.train_split.inputs), self.experiment.recipe.batch_size
+        first, last = start * size, stop * size
+        order = [
+            torch.randperm(count, generator=torch.Generator().manual_seed(stream(self.experiment.seed, "order", epoch)))
+            for epoch in range(first // count, (last - 1) // count + 1)
+        ]
+        rows = torch.cat(order)[first % count :][: last - first]
+        return rows.view(-1, size).to(self.train_split.inputs.device)
+
+    def cost(self, x: Tensor, y: Tensor) -> StepCost:
+        """FLOPs of a step at the present structure, counted once for each and outside the measured phases."""
+        key = self.session.structure()
+        if key not in self.costs:
+            with self.meter.phase("account"):
+                self.costs[key] = self.session.count_step(lambda: self.loss(x, y).backward())
+        return self.costs[key]
+
+    # ---- evaluation -------------------------------------------------------------------------------------------------
+    def record_point(self, train_loss: float) -> None:
+        """Evaluate on the validation split and append a point to the curves."""
+        with self.meter.phase("eval"):
+            quality, _ = evaluate(self, self.validation_split)
+        totals, position = self.meter.totals(), self.position
+        position.curve.append(
+            {
+                "step": position.step,
+                "fraction": position.step / self.total_steps,
+                "train_loss": train_loss,
+                "validation_accuracy": quality["accuracy"],
+                "validation_loss": quality["loss"],
+                "training_j": totals.training_j,
+                "training_cpu_s": totals.training_cpu_s,
+                "executed_flops": position.executed_flops + self.session.selection_flops,
+            }
+        )
+        position.density_curve.append({"step": position.step, "layers": self.session.densities()})
+
+
+@torch.no_grad()
+def evaluate(module: TrainingModule, split: Split, batch_size: int = 256) -> tuple[dict, Tensor]:
+    """Accuracy and mean loss over a split, and whether each prediction is right (bool, one per prediction)."""
+    module.model.eval()
+    correct, loss, count = [], 0.0, 0
+    for start in range(0, len(split.inputs), batch_size):
+        x, y = split.inputs[start : start + batch_size], split.targets[start : start + batch_size].flatten()
+        logits = module.model(x).flatten(0, -2).float()
+        correct.append(logits.argmax(1) == y)
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+        count += len(y)
+    bits = torch.cat(correct)
+    return {"accuracy": float(bits.float().mean()), "loss": loss / count, "num_examples": count}, bits
+
+
+class Segments(torch.utils.data.Dataset):
+    """The one item of a Lightning epoch: the next segment of steps that the module has not taken."""
+
+    def __init__(self, module: TrainingModule, edges: list[int]):
+        self.module, self.edges = module, edges
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        start = self.module.position.step
+        return start, next(edge for edge in self.edges if edge > start)
+
+
+def segment_edges(steps: int, segments: int) -> list[int]:
+    """Steps at which a run is evaluated: `segments` near-equal parts, fewer for a run of fewer steps."""
+    return sorted({round(steps * (i + 1) / segments) for i in range(segments)} - {0})

@@ -1,0 +1,84 @@
+"""Answers mistakes in command-line overrides in one sentence, before anything runs or is written."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from replication.config import CONF, GROUPS, registry
+from replication.registry import create
+
+FILES = ("recipe", "trainer", "energy", "logger")
+PLAIN = {"seed": int, "replicate": int, "results": str}
+
+
+def check(overrides: list[str], *, multirun: bool) -> None:
+    """Check every override by itself; what only a combination can break is found when the run is built.
+
+    Raises:
+        ValueError: what was given, what is allowed, what to do.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ValueError(f"{' '.join(overrides)}: not of the form name=value ({str(error).splitlines()[0]})") from None
+    values = {}
+    for override in parsed:
+        if override.is_sweep_override() and not multirun:
+            raise ValueError(f"{override.input_line}: several values need --multirun")
+        choices = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+        values[override.key_or_group.lstrip("+~")] = [_plain(value) for value in choices]
+    defaults = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]
+    chosen = {kind: values.get(kind) or [entry[kind] for entry in defaults if kind in entry] for kind in GROUPS}
+    for key, choices in values.items():
+        for value in choices:
+            _check_one(key, value, chosen)
+
+
+def _plain(value: Any) -> Any:
+    """A value of an override without Hydra's wrappers of quoted strings."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.text if hasattr(value, "text") else value
+
+
+def _check_one(key: str, value: Any, chosen: dict[str, list[str]]) -> None:
+    group, _, field = key.partition(".")
+    if key.startswith("hydra"):
+        return
+    if group in GROUPS:
+        for name in chosen[group] if field else [value]:
+            create(group, registry(group), name, **(_nested(field.split("."), value) if field else {}))
+    elif group in FILES:
+        _check_file(group, field, value)
+    elif group in PLAIN and not field:
+        if PLAIN[group] is int and (type(value) is not int or value < 0):
+            raise ValueError(f"{group}={value}: expected a whole number, 0 or more")
+    else:
+        known = [*GROUPS, *FILES, *PLAIN]
+        close = difflib.get_close_matches(group, known, n=1)
+        hint = f", did you mean {close[0]}?" if close else ""
+        raise ValueError(f"{key}: no such option{hint}; choose one of {', '.join(known)}")
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    return {path[0]: _nested(path[1:], value) if path[1:] else value}
+
+
+def _check_file(group: str, field: str, value: Any) -> None:
+    files = {path.stem: path for path in sorted((CONF / group).glob("*.yaml"))}
+    if not field:
+        if value not in files:
+            raise ValueError(f"{group}={value}: unknown; choose one of {', '.join(files)}")
+        return
+    known = OmegaConf.load(next(iter(files.values())))
+    names = {name for path in files.values() for name in OmegaConf.load(path)}
+    if field not in names:
+        raise ValueError(f"{group}.{field}: no such option; choose one of {', '.join(sorted(names))}")
+    default = known.get(field)
+    if isinstance(default, (int, float)) and not isinstance(value, (int, float, type(None))):
+        raise ValueError(f"{group}.{field}={value}: expected a number")

@@ -1,0 +1,279 @@
+"""One run from a checked experiment to its record: skip, resume or start, train, test once, write.
+
+This is the task of every command: a single run, a Hydra sweep and a suite behave alike because they all end here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import lightning as L
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+
+from methods.base import Diverged
+from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_id
+from replication.datasets.base import Split, sealed
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import choose
+from replication.environment import collect, machine_id
+from replication.module import Segments, TrainingModule, evaluate, segment_edges
+from replication.record import DIVERGED, FAILED, FINISHED, read_record, write_record
+
+Progress = Callable[[int, int], None]
+
+
+class Result(NamedTuple):
+    """How a run ended: `action` is skipped, resumed or started; the record says the rest."""
+
+    action: str
+    folder: Path
+    record: dict[str, Any]
+
+
+def run_folder(config: dict[str, Any]) -> Path:
+    """Where the run of a configuration lies on this machine."""
+    return Path(config["results"]) / "runs" / run_id(config) / f"{machine_id()}-{config['replicate']}"
+
+
+def run(experiment: Experiment, *, suite: str | None = None, progress: Progress = lambda done, total: None) -> Result:
+    """Bring one run to its end, or find that it has ended before.
+
+    Raises:
+        ValueError: the output folder cannot be written, or the run that the method starts from is missing.
+    """
+    folder = run_folder(experiment.config)
+    record = read_record(folder)
+    if record is not None and record["status"] != FAILED:
+        return Result("skipped", folder, record)
+    reference = _reference(experiment)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        attempts = _count_attempt(folder)
+    except OSError as error:
+        raise ValueError(f"results={experiment.config['results']}: cannot be written ({error.strerror})") from None
+    OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
+    action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
+    with _one_metered_run_at_a_time():
+        record = _identity(experiment, folder, suite, attempts) | _measured(experiment, folder, reference, progress)
+    write_record(folder, record)
+    (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+    return Result(action, folder, record)
+
+
+def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> None:
+    """Write the record of a run that could not be brought to its end."""
+    folder = run_folder(experiment.config)
+    folder.mkdir(parents=True, exist_ok=True)
+    empty = dict.fromkeys(_NOTHING_MEASURED)
+    attempts = int((folder / "attempts").read_text()) if (folder / "attempts").exists() else 1
+    write_record(folder, _identity(experiment, folder, suite, attempts) | empty | {"status": FAILED, "reason": reason})
+
+
+_NOTHING_MEASURED = (
+    "status reason quality energy time flops bytes density density_curve parameters units steps segments weights_sha256"
+).split()
+
+
+def _measured(experiment: Experiment, folder: Path, reference, progress: Progress) -> dict[str, Any]:
+    """Train and test under the meter; the part of the record that only a run can fill."""
+    device = torch.device(experiment.trainer.device)
+    torch.set_num_threads(experiment.trainer.threads)
+    energy = experiment.config["energy"]
+    source = choose(energy["source"], str(device), energy["watts_per_core"])
+    ledger = Ledger(folder / "energy.jsonl")
+    meter = Meter(source, ledger)
+    spec = experiment.dataset.spec()
+    with sealed():  # no example of the test split can be read while the run trains
+        splits = [Split(*(t.to(device) for t in split)) for split in experiment.dataset.training()]
+        module = TrainingModule(experiment, spec, *splits, meter, reference, progress)
+        reason = _fit(module, folder, experiment.trainer.checkpoint_every_s)
+    test = correct = None
+    if reason is None:
+        with meter.phase("eval"):
+            test, bits = evaluate(module, Split(*(t.to(device) for t in experiment.dataset.test())))
+        if spec.metric == "accuracy":
+            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
+    meter.close()
+    _save_units(module, folder)
+    return _results(module, meter, {"status": DIVERGED if reason else FINISHED, "reason": reason}) | {
+        "quality": _quality(module, spec.metric, test, correct),
+        "segments": ledger.num_segments(),
+    }
+
+
+def _fit(module: TrainingModule, folder: Path, checkpoint_every_s: float) -> str | None:
+    """Train to the end with Lightning; the reason if the run diverged."""
+    edges = segment_edges(module.total_steps, module.experiment.trainer.segments)
+    checkpoint = folder / "checkpoint.ckpt"
+    trainer = L.Trainer(
+        max_epochs=len(edges),
+        accelerator={"cuda": "gpu"}.get(module.experiment.trainer.device, module.experiment.trainer.device),
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[Checkpoint(checkpoint, checkpoint_every_s)],
+    )
+    loader = torch.utils.data.DataLoader(Segments(module, edges), batch_size=None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+        try:
+            trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except Diverged as error:
+            return str(error)
+    return None
+
+
+class Checkpoint(L.Callback):
+    """Saves the run at a segment's edge, at most every so many seconds, by an atomic replacement."""
+
+    def __init__(self, path: Path, every_s: float):
+        self.path, self.every_s, self.saved = path, every_s, time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        if module.position.step >= module.total_steps or time.monotonic() - self.saved < self.every_s:
+            return
+        with module.meter.phase("checkpoint"):
+            temporary = self.path.with_suffix(".tmp")
+            trainer.save_checkpoint(temporary)
+            os.replace(temporary, self.path)
+        module.meter.commit(module.position.step)
+        self.saved = time.monotonic()
+
+
+def _identity(experiment: Experiment, folder: Path, suite: str | None, attempts: int) -> dict[str, Any]:
+    method, config = experiment.method, experiment.config
+    trainer = experiment.trainer
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": folder.parent.name,
+        "machine": machine_id(),
+        "replicate": config["replicate"],
+        "suite": suite,
+        "task": experiment.task,
+        "dataset": config["dataset"]["name"],
+        "model": config["model"]["name"],
+        "method": config["method"]["name"],
+        "label": method.label(),
+        "family": method.family,
+        "twin_of": method.twin_of,
+        "simulated": method.simulated,
+        "options": {name: value for name, value in config["method"].items() if name != "name"},
+        "seed": experiment.seed,
+        "config": config,
+        "attempts": attempts,
+        "environment": collect(trainer.device, trainer.threads, trainer.precision)
+        | {"data_fingerprint": experiment.dataset.fingerprint()},
+    }
+
+
+def _quality(module: TrainingModule, metric: str, test: dict | None, correct: str | None) -> dict[str, Any]:
+    curve = module.position.curve
+    last = curve[-1] if test else None
+    validation = last and {
+        "accuracy": last["validation_accuracy"],
+        "loss": last["validation_loss"],
+        "num_examples": len(module.validation_split.targets.flatten()),
+    }
+    return {"metric": metric, "validation": validation, "test": test, "correct": correct, "curve": curve}
+
+
+def _results(module: TrainingModule, meter: Meter, ending: dict[str, Any]) -> dict[str, Any]:
+    session, totals, position, method = module.session, meter.totals(), module.position, module.experiment.method
+    source = meter.source
+    return ending | {
+        "energy": {
+            "source": source.name,
+            "evidence": source.evidence,
+            "reason": source.reason,
+            "domains": list(source.domains),
+            "phases_j": totals.phases_j,
+            "training_j": totals.training_j,
+            "spent_j": totals.spent_j,
+            "productive_j": totals.productive_j,
+            "unmetered_fraction": totals.unmetered_fraction,
+        },
+        "time": {
+            "phases_s": totals.phases_s,
+            "phases_cpu_s": totals.phases_cpu_s,
+            "training_s": totals.training_s,
+            "training_cpu_s": totals.training_cpu_s,
+        },
+        "flops": {
+            "executed": position.executed_flops + session.selection_flops,
+            "ideal": position.ideal_flops + session.selection_flops,
+            "selection": session.selection_flops,
+        },
+        "bytes": {"modeled": position.modeled_bytes},
+        "density": {
+            "target": getattr(method, "density", None),
+            "prunable": session.density(),
+            "total": session.active_parameters() / module.full_parameters,
+            "layers": session.densities(),
+        },
+        "density_curve": position.density_curve,
+        "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
+        "units": session.unit_counts(),
+        "steps": module.total_steps,
+        "weights_sha256": weights_sha256(module.model),
+    }
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 of every tensor of a model, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save_units(module: TrainingModule, folder: Path) -> None:
+    store = module.session.store
+    if store is not None:
+        save_file({name: alive.to(torch.uint8) for name, alive in store.alive.items()}, folder / "units.safetensors")
+
+
+def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
+    """Final units of the finished run that the method starts from."""
+    config = reference_config(experiment)
+    if config is None:
+        return None
+    path = run_folder(config | {"replicate": 0}) / "units.safetensors"
+    if not path.exists():
+        raise ValueError(
+            f"method={experiment.method.name()}: starts from the run method={experiment.method.reference} with the "
+            f"same options and seed={experiment.seed}, which has not finished in {config['results']}; run that first"
+        )
+    return load_file(path)
+
+
+def _count_attempt(folder: Path) -> int:
+    path = folder / "attempts"
+    attempts = (int(path.read_text()) if path.exists() else 0) + 1
+    path.write_text(str(attempts))
+    return attempts
+
+
+@contextlib.contextmanager
+def _one_metered_run_at_a_time():
+    """Two runs at once would share the machine's energy; the lock is the machine's, whatever the folder."""
+    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"):
+        yield

@@ -1,0 +1,80 @@
+import dataclasses
+
+import pytest
+import torch
+
+import methods
+from methods.base import Method, Topology
+from methods.dsc import Dsc
+from methods.rigl import Rigl
+from methods.set import Set
+from replication.registry import discover
+from tests.conformance import CHECKS, small_options
+
+METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
+METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], backend="masked")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", METHODS)
+def test_method_conforms(name, check):
+    check(METHODS[name])
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalRandomness(Set):
+    """Draws from torch's global generator."""
+
+    def grow_score(self, layer, net):
+        return torch.rand(layer.weight.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class LosesWeights(Rigl):
+    """Grows one weight too few at every update."""
+
+    def update_topology(self, step, net):
+        active = dict(super().update_topology(step, net).active)
+        name = next(iter(active))
+        flat = active[name].clone()
+        flat[tuple(flat.nonzero()[0])] = False
+        return Topology(active | {name: flat})
+
+
+_COUNTER = iter(range(10**9))
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetful(Dsc):
+    """Keeps state outside the session, which a resumed run has not."""
+
+    def value(self, unit, net):
+        return torch.rand(unit.size, generator=torch.Generator().manual_seed(next(_COUNTER)))
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyDensity(Set):
+    """Accepts every density."""
+
+    def __post_init__(self):
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Boast(Set):
+    """Claims to be physical and multiplies by zero."""
+
+    @property
+    def simulated(self):
+        return False
+
+
+@pytest.mark.parametrize("cls", [GlobalRandomness, LosesWeights, Forgetful, AnyDensity, Boast], ids=lambda c: c.__name__)
+def test_conformance_suite_catches_a_broken_method(cls):
+    method, failed = cls(**small_options(cls)), []
+    for check in CHECKS:
+        try:
+            check(method)
+        except (AssertionError, IndexError):
+            failed.append(check.__name__)
+    assert failed

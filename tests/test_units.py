@@ -1,0 +1,256 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from methods.base import Fold, UnitView
+from methods.dsc import Dsc
+from methods.dsc_random import DscRandom
+from methods.execution.unit_store import UnitStore
+from methods.execution.units import find_units
+from methods.importance import top
+from methods.unit_choice import choose_blocks, find_fold, keep_valid
+from replication.datasets.base import DataSpec
+from replication.models.gpt import Gpt
+from replication.models.llama import Llama
+from replication.models.mlp import Mlp
+from replication.models.vit import Vit
+from tests.conformance import INPUTS, Training, network
+
+IMAGE = DataSpec("image", (1, 8, 8), 10, "accuracy")
+TEXT = DataSpec("text", (16,), 32, "loss")
+MODELS = {"mlp": (Mlp(widths=(32, 24)), IMAGE), "vit": (Vit(), IMAGE), "gpt": (Gpt(), TEXT), "llama": (Llama(), TEXT)}
+
+
+def build(name):
+    config, spec = MODELS[name]
+    torch.manual_seed(0)
+    shape = (3, *spec.input_shape)
+    x = torch.randn(shape) if spec.kind == "image" else torch.randint(0, spec.num_classes, shape)
+    return config.build(spec), x
+
+
+def half_alive(group, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return top(torch.rand(group.size, generator=generator), max(1, group.size // 2))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_hidden_unit_of_a_model_is_in_one_group(name):
+    model, _ = build(name)
+    groups = find_units(model)
+    blocks = {"mlp": 2, "vit": 2 * 4, "gpt": 2 * 3, "llama": 2 * 3}[name]
+    if name in ("vit", "gpt", "llama"):
+        depth = len({g.rpartition(".")[0].rsplit(".", 1)[0] for g in groups})
+        assert len(groups) == 2 * depth and {g.kind for g in groups.values()} == {"neuron", "head"}
+    else:
+        assert len(groups) == blocks
+    for group in groups.values():
+        for axis in group.axes:  # units own disjoint entries, and together all of the dimension
+            length = getattr(model.get_submodule(axis.module), axis.attribute).shape[axis.dim]
+            assert torch.equal(axis.index.flatten().sort().values, torch.arange(length))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_compact_model_computes_what_the_masked_one_does(name):
+    masked, x = build(name)
+    compact = copy.deepcopy(masked)
+    full = sum(p.numel() for p in masked.parameters())
+    for model, is_compact in ((masked, False), (compact, True)):
+        store = UnitStore(model, find_units(model), compact=is_compact)
+        for group_name, group in store.groups.items():
+            store.set_alive(group_name, half_alive(group), None, None)
+    torch.testing.assert_close(compact(x), masked(x), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in compact.parameters()) < full
+    assert store.num_zeroed() == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_growth_does_not_change_the_function(name):
+    model, x = build(name)
+    store = UnitStore(model, find_units(model), compact=True)
+    for group_name, group in store.groups.items():
+        store.set_alive(group_name, half_alive(group), None, None)
+    before = model(x)
+    for group_name, group in store.groups.items():
+        store.set_alive(group_name, torch.ones(group.size, dtype=torch.bool), None, None)
+    torch.testing.assert_close(model(x), before, rtol=1e-4, atol=1e-5)
+    assert all(p.shape == q.shape for p, q in zip(model.parameters(), build(name)[0].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)])
+@pytest.mark.parametrize("cls", [Dsc, DscRandom])
+def test_compact_and_masked_training_agree_with_units_leaving_and_returning(cls, make):
+    method = cls(density=0.25, interval=6, observe_every=2)
+    trainings = []
+    for backend in ("compact", "masked"):
+        training = Training(dataclasses.replace(method, backend=backend))
+        training.optimizer = training.session.optimizer = make(training.model.parameters(), 3e-3)
+        trainings.append(training.run())
+    compact, masked = trainings
+    for name, alive in compact.session.store.alive.items():
+        assert torch.equal(alive, masked.session.store.alive[name])
+    torch.testing.assert_close(compact.model(INPUTS), masked.model(INPUTS), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in compact.model.parameters()) < sum(p.numel() for p in masked.model.parameters())
+
+
+def test_survivors_keep_moments_and_new_units_start_at_the_mean_of_the_layer():
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    model(INPUTS).square().mean().backward()
+    optimizer.step()
+    store = UnitStore(model, find_units(model), compact=True)
+    first = torch.arange(64) < 32
+    old = {k: v.clone() for k, v in optimizer.state[model[0].weight].items()}
+    store.set_alive("2", first, None, optimizer)
+    state = optimizer.state[model[0].weight]
+    assert torch.equal(state["exp_avg"], old["exp_avg"][:32]) and state["step"] == 1
+    mean = state["exp_avg_sq"].mean()
+    store.set_alive("2", torch.arange(64) < 40, None, optimizer)
+    state = optimizer.state[model[0].weight]
+    assert not state["exp_avg"][32:].any()
+    torch.testing.assert_close(state["exp_avg_sq"][32:], mean.expand(8, 16))
+    assert any(p is model[0].weight for p in optimizer.param_groups[0]["params"])
+    assert not model[2].weight[:, 32:].any() and model[0].weight[32:].any()
+
+
+def test_the_reservoir_gives_back_the_weights_a_unit_left_with():
+    model = network()
+    store = UnitStore(model, find_units(model), compact=True)
+    row = model[0].weight[5].detach().clone()
+    store.set_alive("2", torch.arange(64) != 5, None, None)
+    store.set_alive("2", torch.ones(64, dtype=torch.bool), None, None)
+    assert torch.equal(model[0].weight[5], row)
+
+
+def test_the_last_unit_of_a_group_may_not_leave():
+    model = network()
+    store = UnitStore(model, find_units(model), compact=True)
+    with pytest.raises(ValueError, match="none would be left"):
+        store.set_alive("2", torch.zeros(64, dtype=torch.bool), None, None)
+
+
+# ---- leaves that keep the function -----------------------------------------------------------------------------------
+
+
+def view_of(outputs, **values):
+    """A unit view of observed outputs, [T, n]."""
+    size = outputs.shape[1]
+    whole = torch.ones(size, dtype=torch.bool)
+    fields = dict(
+        size=size, kind="neuron", alive=whole, ever=whole, new=~whole, cost=1.0,
+        observed=torch.full((size,), 10), importance=torch.arange(size, 0.0, -1), fires=torch.ones(size),
+        mean=outputs.mean(0), second=outputs.square().mean(0), sample=outputs, outgoing_grad=torch.zeros(size),
+        foldable=True,
+    )
+    return UnitView(**(fields | values))
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_constant_and_duplicate_units_leave_without_changing_the_output(compact):
+    model = network()
+    with torch.no_grad():  # unit 3 is constant, unit 9 is 2.5 x unit 4
+        model[0].weight[3], model[0].bias[3] = 0.0, 0.7
+        model[0].weight[9], model[0].bias[9] = 2.5 * model[0].weight[4], 2.5 * model[0].bias[4]
+    before, hidden = model(INPUTS), torch.relu(model[0](INPUTS)).detach()
+    importance = torch.ones(64)
+    importance[4] = 5.0
+    fold, flops = find_fold(view_of(hidden, importance=importance), constant=1e-3, duplicate=0.9999)
+    assert fold.twin[9] == 4 and fold.scale[9] == pytest.approx(2.5, rel=1e-4) and fold.constant[3] == pytest.approx(0.7)
+    assert flops == 2 * len(INPUTS) * 64**2
+    alive = torch.ones(64, dtype=torch.bool)
+    alive[[3, 9]] = False
+    store = UnitStore(model, find_units(model), compact=compact)
+    store.set_alive("2", alive, keep_valid(fold, alive), None)
+    torch.testing.assert_close(model(INPUTS), before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fold_is_dropped_when_its_twin_leaves_too():
+    fold = Fold(torch.tensor([-1, 0, -1]), torch.ones(3), torch.tensor([0.0, 0.0, 0.5]))
+    kept = torch.tensor([False, False, False])
+    assert keep_valid(fold, kept).twin.tolist() == [-1, -1, -1]
+    assert keep_valid(fold, torch.tensor([True, False, True])) .twin.tolist() == [-1, 0, -1]
+    assert keep_valid(fold, torch.tensor([True, False, True])).constant.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_flops_of_the_gram_matrix_are_what_pytorch_counts():
+    from methods.execution.cost import executed_flops
+
+    outputs = torch.randn(20, 16)
+    _, charged = find_fold(view_of(outputs), 1e-3, 0.98)
+    assert charged == executed_flops(lambda: find_fold(view_of(outputs), 1e-3, 0.98))
+
+
+# ---- dsc -------------------------------------------------------------------------------------------------------------
+
+
+def test_blocks_are_chosen_over_groups_by_value_above_the_floors():
+    values = {"a": torch.tensor([9.0, 8.0, 1.0, 1.0]), "b": torch.tensor([5.0, 5.0, 4.0, 4.0])}
+    everything = {name: torch.ones(4, dtype=torch.bool) for name in values}
+    chosen = choose_blocks(values, everything, 4, 2, {"a": 0, "b": 0})
+    assert chosen["a"].tolist() == [True, True, False, False] and chosen["b"].tolist() == [True, True, False, False]
+    chosen = choose_blocks(values, everything, 2, 2, {"a": 0, "b": 2})
+    assert not chosen["a"].any() and chosen["b"].sum() == 2
+
+
+def test_importance_is_the_mean_of_activation_times_gradient():
+    training = Training(Dsc(density=0.5, interval=6, observe_every=2))
+    model = training.model
+    x, alive = INPUTS[:32], training.session.store.alive["2"]
+    hidden = []
+    handle = model[2].register_forward_pre_hook(lambda m, a: (a[0].retain_grad(), hidden.append(a[0]))[0])
+    model(x).logsumexp(1).mean().backward()
+    handle.remove()
+    training.session.observer.stop()
+    expected = torch.zeros(64)
+    expected[alive] = (hidden[0].detach() * hidden[0].grad).abs().mean(0)
+    torch.testing.assert_close(training.session.view().units["2"].importance, expected)
+
+
+def test_dsc_follows_its_stages():
+    method = Dsc(density=0.25, interval=6, observe_every=2)
+    counts, frozen = [], []
+
+    def watch(training):
+        counts.append(sum(int(a.sum()) for a in training.session.store.alive.values()))
+        frozen.append([a.clone() for a in training.session.store.alive.values()])
+
+    Training(method).run(each=watch)
+    assert counts[0] == 64 and counts[-1] == 32  # seed and explore: twice the target
+    assert max(counts) > 64  # probes are wider for one step
+    last = method._schedule().last(48) + 1
+    assert all(torch.equal(a, b) for later in frozen[last:] for a, b in zip(later, frozen[last], strict=True))
+
+
+def test_dsc_random_differs_from_dsc_in_its_choice_alone():
+    sizes = []
+    for cls in (Dsc, DscRandom):
+        counts = []
+        Training(cls(density=0.25, interval=6, observe_every=2, tail=0.0, dead=0.0, duplicate=1.0, constant=0.0)).run(
+            each=lambda t, c=counts: c.append(sum(int(a.sum()) for a in t.session.store.alive.values()))
+        )
+        sizes.append(counts)
+    assert sizes[0] == sizes[1]
+
+
+def test_a_run_too_short_for_the_stages_is_refused():
+    with pytest.raises(ValueError, match="update.interval=100: the schedule of this run spans 35 of its 48 steps"):
+        Training(Dsc(density=0.25))
+
+
+def test_dsc_frozen_keeps_the_units_it_was_given():
+    from methods.dsc_frozen import DscFrozen
+
+    training = Training(DscFrozen(density=0.25)).run()
+    for alive in training.session.store.alive.values():
+        assert torch.equal(alive, torch.arange(64) % 4 == 0)
+
+
+def test_a_model_without_units_is_refused():
+    model = nn.Sequential(nn.Linear(4, 4))
+    from methods.execution.session import Session
+
+    with pytest.raises(ValueError, match="none were found in Sequential"):
+        Session(model, Dsc(), torch.optim.SGD(model.parameters(), 0.1), total_steps=1000)
