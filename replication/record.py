@@ -90,5 +90,5 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a readable record ({error}); delete the file and run again") from None
     if version != SCHEMA_VERSION:
-        raise ValueError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; use another results folder")
+        raise ValueError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; use another results folder")
     return record

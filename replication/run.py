@@ -21,15 +21,15 @@ import lightning as L
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import choose
+from replication.environment import collect, machine_id
 from safetensors.torch import load_file, save_file
 
 from methods.base import Diverged
 from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_id
 from replication.datasets.base import Split, sealed
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.environment import collect, machine_id
 from replication.module import Segments, TrainingModule, evaluate, segment_edges
 from replication.record import DIVERGED, FAILED, FINISHED, read_record, write_record
 

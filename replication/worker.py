@@ -14,18 +14,15 @@ import warnings
 from pathlib import Path
 
 import hydra
-import lightning
-import timm.models.vision_transformer
-import torch
 import transformers.models.gpt2.modeling_gpt2
 import transformers.models.llama.modeling_llama  # noqa: F401
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from replication.wandb_mirror import mirror
 
 from replication import config as configuration
 from replication.record import read_record
 from replication.run import fail, run, run_folder
-from replication.wandb_mirror import mirror
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")

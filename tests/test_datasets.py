@@ -157,7 +157,7 @@ def test_the_parts_of_topics_are_contiguous_and_do_not_overlap():
     for split, start in ((train, 0), (validation, int(0.8 * len(text))), (Topics().test(), int(0.9 * len(text)))):
         read = bytes(split.inputs.flatten().tolist()) + bytes([split.targets[-1, -1].item()])
         assert text[start : start + len(read)] == read
-        assert len(text) * (0.8 if start == 0 else 0.1) - len(read) < 64 + 2
+        assert len(text) * (0.8 if start == 0 else 0.1) - len(read) < 32 + 2
 
 
 def shared(text, length=64):
@@ -181,7 +181,7 @@ def test_the_raw_text_is_every_paragraph_of_the_help_topics_once():
 
 
 def test_context_sets_the_length_of_a_window():
-    assert Topics(context=32).training()[0].inputs.shape[1] == 32
+    assert Topics(context=48).training()[0].inputs.shape[1] == 48
 
 
 def test_evaluation_windows_are_limited_and_evenly_spaced():

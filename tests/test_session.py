@@ -11,10 +11,10 @@ from methods.base import ALL, Method, Product, Selection, Topology, UpdateSchedu
 from methods.dense import Dense
 from methods.dsc import Dsc
 from methods.execution.session import Session, prunable_layers
-from replication.lightning_callback import SessionCallback
 from methods.rigl import Rigl
 from methods.set import Set
 from methods.snip import Snip
+from replication.lightning_callback import SessionCallback
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 
@@ -155,7 +155,7 @@ def test_rigl_drops_and_grows_like_the_algorithm_on_a_4x4_matrix():
 def test_rigl_update_at_step_zero_replaces_the_optimizer_step():
     model, optimizer, session = one_layer(Rigl(density=0.5, update=UpdateSchedule(3)), torch.randn(4, 4))
     changed = []
-    for step in range(7):
+    for _ in range(7):
         before = model[0].weight.detach().clone()[session.active["0"]].abs().sum()
         step_with_gradient(model, session, torch.ones(4, 4))
         momentum = optimizer.state.get(model[0].weight, {})
@@ -178,7 +178,7 @@ def test_a_dropped_weight_that_grows_again_keeps_value_and_momentum():
 def test_the_dense_gradient_that_rigl_reads_is_not_masked_and_plain_steps_are():
     training = Training(Rigl(density=0.1, update=UpdateSchedule(2)))
     seen = []
-    for step in range(4):
+    for _ in range(4):
         loss_of(training.model).backward()
         seen.append(bool(training.model[2].weight.grad[~training.session.active["2"]].any()))
         training.session.step()
@@ -197,7 +197,7 @@ def test_asking_for_the_dense_gradient_costs():
 def test_snip_ranks_by_gradient_times_weight_over_the_network():
     training = Training(Snip(density=0.2))
     loss_of(training.model).backward()
-    scores = torch.cat([(l.weight.grad * l.weight).abs().flatten() for l in training.session.layers.values()])
+    scores = torch.cat([(v.weight.grad * v.weight).abs().flatten() for v in training.session.layers.values()])
     weights = [layer.weight.detach().clone() for layer in training.session.layers.values()]
     threshold = scores.sort(descending=True).values[round(0.2 * len(scores)) - 1]
     training.session.step()
@@ -223,7 +223,7 @@ def test_snip_score_is_the_effect_of_removing_a_weight_to_first_order():
             assert change == pytest.approx(float(score[i, j]), rel=2e-3, abs=1e-9)
 
 
-# ---- other loops ------------------------------------------------------------------------------------------------------
+# ---- other loops ---------------------------------------------------------------------------------------------------
 
 
 def test_gradient_accumulation_feeds_the_mask_update():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
@@ -17,14 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-@dataclass
-class FreshLauncherConf:
-    """Has no options."""
-
-    _target_: str = "hydra_plugins.fresh_launcher.launcher.FreshLauncher"
-
-
-ConfigStore.instance().store(group="hydra/launcher", name="fresh", node=FreshLauncherConf, provider="hundredfold")
+TARGET = "hydra_plugins.fresh_launcher.launcher.FreshLauncher"
+ConfigStore.instance().store(group="hydra/launcher", name="fresh", node={"_target_": TARGET}, provider="hundredfold")
 
 
 class FreshLauncher(Launcher):

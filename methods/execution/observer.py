@@ -7,6 +7,7 @@ the loss's gradient with respect to it on the way back. Everything is kept in th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ class Observer:
     def _watch(self, name: str, group: UnitGroup):
         def hook(module: nn.Module, args: tuple) -> None:
             if args[0].requires_grad:
-                args[0].register_hook(lambda grad, h=args[0].detach(): self._record(name, group, h, grad))
+                args[0].register_hook(partial(self._record, name, group, args[0].detach()))
 
         return hook
 

@@ -141,7 +141,8 @@ class Session:
         """
         if topology is None or not (topology.active or topology.units):
             return
-        unknown = set(topology.active) - set(self.layers) | set(topology.units) - set(self.store.groups if self.store else ())
+        groups = self.store.groups if self.store else {}
+        unknown = (set(topology.active) - set(self.layers)) | (set(topology.units) - set(groups))
         if unknown:
             raise ValueError(
                 f"{self.method.name()} decided about {', '.join(sorted(unknown))}, which back end "
@@ -193,8 +194,9 @@ class Session:
         """group -> units of the full model, alive now, and ever tried; empty for methods that select no units."""
         if self.store is None:
             return {}
+        alive, ever = self.store.alive, self.store.ever
         return {
-            name: {"size": group.size, "alive": int(self.store.alive[name].sum()), "ever": int(self.store.ever[name].sum())}
+            name: {"size": group.size, "alive": int(alive[name].sum()), "ever": int(ever[name].sum())}
             for name, group in self.store.groups.items()
         }
 

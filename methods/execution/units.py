@@ -124,7 +124,7 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
     """Gated feed-forward (gate, up, down) and grouped-query attention (key-value groups with their queries)."""
     if isinstance(getattr(module, "gate_proj", None), nn.Linear):
         return [_neurons(model, [f"{name}.gate_proj", f"{name}.up_proj"], f"{name}.down_proj")]
-    if isinstance(getattr(module, "q_proj", None), nn.Linear) and isinstance(getattr(module, "o_proj", None), nn.Linear):
+    if all(isinstance(getattr(module, f"{part}_proj", None), nn.Linear) for part in "qkvo"):
         head_dim = module.head_dim
         groups = module.k_proj.out_features // head_dim
         width = module.q_proj.out_features // groups

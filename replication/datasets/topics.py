@@ -34,7 +34,7 @@ class Topics(Dataset):
     Source: https://docs.python.org/3/reference.
     """
 
-    context: int = 64  # bytes a window
+    context: int = 32  # bytes a window
     eval_windows: int | None = None  # validation and test windows kept, evenly spaced; null keeps all
 
     license: ClassVar[str] = "PSF-2.0"

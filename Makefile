@@ -1,0 +1,49 @@
+# Hundredfold. `make help` explains every target.
+PYTHON ?= python3
+SUITE ?= quick
+RESULTS ?= results
+REPORTS ?= reports
+VENV := .venv
+RUN := $(VENV)/bin/python
+export WANDB_MODE ?= offline
+
+.PHONY: help setup reproduce plan test lint benchmark dashboard lock clean
+
+help: ## Explain the targets.
+	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@echo "Variables: SUITE=$(SUITE) RESULTS=$(RESULTS) REPORTS=$(REPORTS) PYTHON=$(PYTHON)"
+
+setup: $(VENV)/.complete ## Make .venv from the hash-pinned lock file (about 3 minutes, 7 GB).
+
+$(VENV)/.complete: requirements.lock pyproject.toml
+	@echo "Setting up $(VENV): downloads about 3 GB once, 2 to 5 minutes"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@
+
+reproduce: setup ## Run the suite SUITE (default quick, about 10 minutes) and write reports/SUITE/report.html.
+	@$(RUN) -m replication.reproduce $(SUITE) --results $(RESULTS) --reports $(REPORTS)
+
+plan: setup ## Say what `make reproduce` would run and how long it would take.
+	@$(RUN) -m replication.reproduce $(SUITE) --results $(RESULTS) --reports $(REPORTS) --plan
+
+test: setup ## Run the test suite.
+	@$(RUN) -m pytest
+
+lint: setup ## Check style and import order.
+	@$(RUN) -m ruff check .
+
+benchmark: setup ## Print what the framework costs per training step over a plain PyTorch loop.
+	@$(RUN) -m replication.benchmark
+
+dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
+	@$(RUN) -m replication.dashboard
+
+lock: ## Renew requirements.lock from pyproject.toml (needs uv).
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Delete reports; results are kept.
+	rm -rf $(REPORTS)
