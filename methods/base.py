@@ -165,6 +165,7 @@ class Method:
     needs: ClassVar[frozenset[str]] = frozenset()  # signals that cost: dense_grad, unit_statistics, outgoing_grad
     replaces_step: ClassVar[bool] = False  # an update step changes the topology and no weight
     selects: ClassVar[str] = "nothing"  # weights, operands, units or nothing
+    rescale: ClassVar[bool] = False  # scale the first units' outgoing weights up by the square root of 1 / density
     backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (tensors really shrink)
     update: ClassVar[UpdateSchedule | None] = None
     width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with

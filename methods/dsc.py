@@ -51,6 +51,7 @@ class Dsc(Method):
     floor: float = 0.03  # least fraction of a group
     multiple: int = 8  # neurons leave and come in blocks of this many
     bonus: float = 0.5  # exploration bonus of the reservoir's order
+    rescale: bool = True  # initial outgoing weights as wide as those of a network of the seed's size
     dense_start: float = 0.0  # fraction of the run with every unit, an ablation
 
     def __post_init__(self):

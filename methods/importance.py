@@ -18,8 +18,13 @@ def top(scores: Tensor, count: int) -> Tensor:
     """
     if scores.isnan().any():
         raise Diverged("a score is NaN: the network has diverged; lower the learning rate")
-    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    mask[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
+    flat = scores.flatten()
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = flat.kthvalue(flat.numel() - min(count, flat.numel()) + 1).values  # linear in time, unlike a sort
+    mask = flat > threshold
+    ties = (flat == threshold).nonzero().flatten()[: count - int(mask.sum())]
+    mask[ties] = True
     return mask.view_as(scores)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -37,8 +36,8 @@ class Recipe:
     """How a model is trained, the same for every method.
 
     Fields: optimizer (adamw or sgd), batch_size, steps, learning_rate at the top of the schedule, weight_decay, betas
-    (of AdamW; the first is SGD's momentum), warmup (fraction of the steps, then a cosine to zero) and clip (norm of
-    the gradient, or None).
+    (of AdamW; the first is SGD's momentum), warmup (fraction of the steps, then a straight line to zero) and clip (norm
+    of the gradient, or None).
     """
 
     optimizer: str
@@ -58,13 +57,10 @@ class Recipe:
                 raise ValueError(f"recipe.{name}={getattr(self, name)}: expected a number above 0")
 
     def rates(self, steps: int) -> list[float]:
-        """Learning rate of each of `steps` steps; warm-up, then a cosine that ends at zero."""
+        """Learning rate of each of `steps` steps: linear warm-up, then a straight line that reaches zero at the end."""
         warm = max(1, round(self.warmup * steps))
-        rates = []
-        for step in range(steps):
-            fraction = max(0.0, (step - warm + 1) / max(1, steps - warm + 1))
-            rates.append(self.learning_rate * min(1.0, (step + 1) / warm) * (1 + math.cos(math.pi * fraction)) / 2)
-        return rates
+        down = steps - warm + 1
+        return [self.learning_rate * min((step + 1) / warm, (steps - step) / down) for step in range(steps)]
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,12 @@ def stream(seed: int, purpose: str, position: int = 0) -> int:
 
 def make_optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer, with the fused kernel of the device."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms do not decay
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
-        settings = {"momentum": recipe.betas[0], "nesterov": True}
-        return torch.optim.SGD(
-            model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True, **settings
-        )
-    return torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
-    )
+        return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.betas[0], nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
 
 
 @dataclass
@@ -129,16 +127,15 @@ class TrainingModule(L.LightningModule):
     def train_steps(self, start: int, stop: int) -> Tensor:
         """Take the steps [start, stop); returns their losses, [stop - start], on the device."""
         session, optimizer, model = self.session, self.optimizer, self.model
-        inputs, targets = self.train_split
-        batches = self.batches(start, stop)
+        rows = self.batches(start, stop)
+        inputs, targets = self.train_split.inputs[rows], self.train_split.targets[rows]  # [steps, B, ...]
         rates, clip = self.experiment.recipe.rates(self.total_steps), self.experiment.recipe.clip
         parameters = list(model.parameters())
         losses = torch.empty(stop - start, device=inputs.device)
         version, told = -1, time.perf_counter()
         model.train()
         for step in range(start, stop):
-            ids = batches[step - start]
-            x, y = inputs[ids], targets[ids]
+            x, y = inputs[step - start], targets[step - start]
             if session.version != version or session.dense_grad_now:
                 version = -1 if session.dense_grad_now else session.version
                 cost = self.cost(x, y)

@@ -15,7 +15,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-
 TARGET = "hydra_plugins.fresh_launcher.launcher.FreshLauncher"
 ConfigStore.instance().store(group="hydra/launcher", name="fresh", node={"_target_": TARGET}, provider="hundredfold")
 

@@ -96,7 +96,7 @@ class Session:
             self._find_units(find_units(model) if units is None else units)
         self.apply(method.init_topology(self.view()))
         if self.store is not None:
-            self.store.begin()
+            self.store.begin(rescale=method.rescale)
         self._watch_next()
 
     # ---- the training loop calls ------------------------------------------------------------------------------------

@@ -43,10 +43,21 @@ class UnitStore:
             if isinstance(module, nn.Linear)
         }
 
-    def begin(self) -> None:
-        """Call the present units the first that ever existed."""
+    @torch.no_grad()
+    def begin(self, *, rescale: bool) -> None:
+        """Call the present units the first that ever existed.
+
+        Args:
+            rescale: multiply the outgoing weights of every group by sqrt(size / alive), living and resting ones, so
+                that what the readers receive has the variance that the initialisation of the full model intends.
+        """
         self.ever = {name: alive.clone() for name, alive in self.alive.items()}
         self.new = {name: torch.zeros_like(alive) for name, alive in self.alive.items()}
+
+        for name, group in self.groups.items() if rescale else ():
+            factor = math.sqrt(group.size / int(self.alive[name].sum()))
+            self.model.get_submodule(group.reads).weight.mul_(factor)
+            self.reservoir[group.reads, "weight"].mul_(factor)
 
     def density_of(self, layer: str) -> float:
         """Fraction of a linear layer's weights whose units exist."""

@@ -1,0 +1,109 @@
+"""What the framework costs: a training step of the suite over the same step in a plain PyTorch loop.
+
+    python -m replication.benchmark [--steps N] [--blocks N] [--output FILE]
+
+The smallest model of the suite (two hidden layers of 32 units), CPU seconds, blocks in the order A B B A. The suite's
+side includes Lightning's Trainer, the session, the meter and its ledger; evaluation is left out on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import choose
+from replication.environment import collect
+from replication.module import TrainingModule, make_optimizer
+from replication.run import fit, keep_freed_memory
+from replication.worker import compose
+
+
+def new_module(steps: int, folder: Path) -> TrainingModule:
+    overrides = ["method=dense_small", "method.density=0.03125", f"recipe.steps={steps}", "trainer.segments=5"]
+    experiment = compose(overrides)
+    meter = Meter(choose("estimate", "cpu", 10.0), Ledger(folder / "energy.jsonl"))
+    return TrainingModule(experiment, experiment.dataset.spec(), *experiment.dataset.training(), meter)
+
+
+def suite_seconds(steps: int) -> float:
+    """CPU seconds of one run of the suite without its evaluations."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = new_module(steps, Path(folder))
+        start = time.process_time()
+        fit(module, Path(folder), checkpoint_every_s=1e9)
+        spent = time.process_time() - start
+        phases = module.meter.totals().phases_cpu_s
+        module.meter.close()
+    return spent - phases.get("eval", 0.0) - phases.get("account", 0.0)
+
+
+def plain_seconds(steps: int) -> float:
+    """CPU seconds of the same steps as anyone would write them."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = new_module(steps, Path(folder))
+        module.meter.close()
+    model, recipe = module.model, module.experiment.recipe
+    optimizer = make_optimizer(model, recipe)
+    rows, rates = module.batches(0, steps), recipe.rates(steps)
+    inputs, targets = module.train_split
+    parameters = list(model.parameters())
+    start = time.process_time()
+    model.train()
+    for step in range(steps):
+        x, y = inputs[rows[step]], targets[rows[step]]
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = rates[step]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return time.process_time() - start
+
+
+def main() -> int:
+    """Print the ratio with its spread, and save it with the machine's description."""
+    parser = argparse.ArgumentParser(prog="replication.benchmark", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of a block")
+    parser.add_argument("--blocks", type=int, default=4, help="repetitions of A B B A")
+    parser.add_argument("--output", type=Path, default=Path("results/benchmark/overhead.json"))
+    options = parser.parse_args()
+    if options.steps < 10 or options.blocks < 1:
+        print("hundredfold: --steps must be 10 or more and --blocks 1 or more", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    print(f"{4 * options.blocks} blocks of {options.steps} steps, about {options.blocks * options.steps * 0.006:.0f} s")
+    suite_seconds(50), plain_seconds(50)  # first use of every kernel
+    ratios, times = [], {"suite": [], "plain": []}
+    for _ in range(options.blocks):
+        block = [suite_seconds(options.steps), plain_seconds(options.steps)]
+        block += [plain_seconds(options.steps), suite_seconds(options.steps)]
+        times["suite"] += [block[0] / options.steps, block[3] / options.steps]
+        times["plain"] += [block[1] / options.steps, block[2] / options.steps]
+        ratios.append((block[0] + block[3]) / (block[1] + block[2]))
+    table = Table("loop", "CPU ms per step, median", "lowest", "highest")
+    for name, values in times.items():
+        table.add_row(name, *(f"{1e3 * f(values):.3f}" for f in (statistics.median, min, max)))
+    Console().print(table)
+    print(f"suite over plain: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    result = {"steps": options.steps, "ratios": ratios, "cpu_s_per_step": times}
+    options.output.write_text(json.dumps(result | {"environment": collect("cpu", 1, "float32")}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
