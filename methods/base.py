@@ -211,5 +211,6 @@ def check_fraction(name: str, value: float, *, zero: bool = False) -> None:
     if (0 <= value <= 1) and (zero or value > 0):
         return
     allowed = "[0, 1]" if zero else "(0, 1]"
-    hint = f"; for {value:g} % sparsity use {name}={1 - value / 100:g}" if name == "density" and 1 < value < 100 else ""
+    percent = name == "density" and 10 <= value < 100
+    hint = f"; for {value:g} % sparsity use {name}={1 - value / 100:g}" if percent else ""
     raise ValueError(f"{name}={value:g}: expected a fraction in {allowed}{hint}")

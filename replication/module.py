@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import lightning as L
 import torch
 import torch.nn.functional as F
-from replication.energy.meter import Meter
 from torch import Tensor
 
 from methods.base import Diverged
 from methods.execution.session import Session, StepCost
 from replication.config import Experiment, Recipe
 from replication.datasets.base import DataSpec, Split
+from replication.energy.meter import Meter
 
 # Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
 # (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).

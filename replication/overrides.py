@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,6 +38,16 @@ def check(overrides: list[str], *, multirun: bool) -> None:
     for key, choices in values.items():
         for value in choices:
             _check_one(key, value, chosen)
+    if "recipe" not in values:
+        for dataset, model in itertools.product(chosen["dataset"], chosen["model"]):
+            _check_pair(dataset, model)
+
+
+def _check_pair(dataset: str, model: str) -> None:
+    recipes = {path.stem for path in (CONF / "recipe").glob("*.yaml")}
+    if f"{dataset}-{model}" not in recipes:
+        pairs = ", ".join("dataset={} model={}".format(*name.split("-", 1)) for name in sorted(recipes))
+        raise ValueError(f"dataset={dataset} model={model}: no recipe trains this pair; choose one of {pairs}")
 
 
 def _plain(value: Any) -> Any:

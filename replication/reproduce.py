@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from analysis.report import build
-from replication.energy.sources import choose
 from rich.console import Console
 
+from replication.energy.sources import choose
 from replication.suite import Suite, load_suite
 from replication.sweep import identify, run_all
 

@@ -62,6 +62,8 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     if record is not None and record["status"] != FAILED:
         return Result("skipped", folder, record)
     reference = _reference(experiment)
+    energy = experiment.config["energy"]
+    source = choose(energy["source"], experiment.trainer.device, energy["watts_per_core"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         attempts = _count_attempt(folder)
@@ -70,7 +72,9 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
     action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
     with _one_metered_run_at_a_time():
-        record = _identity(experiment, folder, suite, attempts) | _measured(experiment, folder, reference, progress)
+        identity = _identity(experiment, folder, suite, attempts)
+        meter = Meter(source, Ledger(folder / "energy.jsonl"))
+        record = identity | _measured(experiment, folder, meter, reference, progress)
     write_record(folder, record)
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return Result(action, folder, record)
@@ -90,15 +94,11 @@ _NOTHING_MEASURED = (
 ).split()
 
 
-def _measured(experiment: Experiment, folder: Path, reference, progress: Progress) -> dict[str, Any]:
+def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:
     """Train and test under the meter; the part of the record that only a run can fill."""
     device = torch.device(experiment.trainer.device)
     torch.set_num_threads(experiment.trainer.threads)
     keep_freed_memory()
-    energy = experiment.config["energy"]
-    source = choose(energy["source"], str(device), energy["watts_per_core"])
-    ledger = Ledger(folder / "energy.jsonl")
-    meter = Meter(source, ledger)
     spec = experiment.dataset.spec()
     with sealed():  # no example of the test split can be read while the run trains
         splits = [Split(*(t.to(device) for t in split)) for split in experiment.dataset.training()]
@@ -114,7 +114,7 @@ def _measured(experiment: Experiment, folder: Path, reference, progress: Progres
     _save_units(module, folder)
     return _results(module, meter, {"status": DIVERGED if reason else FINISHED, "reason": reason}) | {
         "quality": _quality(module, spec.metric, test, correct),
-        "segments": ledger.num_segments(),
+        "segments": meter.ledger.num_segments(),
     }
 
 

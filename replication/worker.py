@@ -18,11 +18,11 @@ import transformers.models.gpt2.modeling_gpt2
 import transformers.models.llama.modeling_llama  # noqa: F401
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from replication.wandb_mirror import mirror
 
 from replication import config as configuration
 from replication.record import read_record
 from replication.run import fail, run, run_folder
+from replication.wandb_mirror import mirror
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
@@ -81,8 +81,9 @@ def work(connection, overrides: list[str], suite: str | None) -> None:
             )
             ended = (action, record["status"], record["reason"])
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            if experiment is not None and not isinstance(error, ValueError):
+            mistake = isinstance(error, (ValueError, HydraException))
+            reason = f"{'' if mistake else type(error).__name__ + ': '}{error}".splitlines()[0]
+            if experiment is not None and not mistake:
                 traceback.print_exc()
                 fail(experiment, reason, suite=suite)
             ended = ("started", "failed", reason)

@@ -255,3 +255,12 @@ def test_a_model_without_units_is_refused():
 
     with pytest.raises(ValueError, match="none were found in Sequential"):
         Session(model, Dsc(), torch.optim.SGD(model.parameters(), 0.1), total_steps=1000)
+
+
+def test_counting_flops_leaves_no_trace_in_the_statistics():
+    method = Dsc(density=0.5, interval=6, observe_every=1)
+    plain, counted = Training(method), Training(method)
+    counted.session.count_step(lambda: counted.model(INPUTS[:32]).logsumexp(1).mean().backward())
+    plain.run(4), counted.run(4)
+    for name, statistics in plain.session.observer.statistics.items():
+        assert torch.equal(statistics.importance, counted.session.observer.statistics[name].importance)

@@ -165,10 +165,13 @@ class Session:
         """FLOPs of one training step at the present structure; takes no optimizer step and leaves no gradient."""
         devices = sorted({p.device for p in self.model.parameters() if p.device.type == "cuda"}, key=str)
         self._ideal_excess = 0.0
+        if self.observer is not None:
+            self.observer.stop()  # a counted step is no step of the run
         with torch.random.fork_rng(devices):
             executed = executed_flops(forward_backward)
         ideal, self._ideal_excess = executed + self._ideal_excess, None
         self.optimizer.zero_grad(set_to_none=True)
+        self._watch_next()
         return StepCost(executed, ideal)
 
     def densities(self) -> dict[str, float]:

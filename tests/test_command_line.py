@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+
+from replication.overrides import check
+from replication.suite import load_suite
+from replication.sweep import run_all
+
+MISTAKES = {
+    "method=foo": "method=foo: unknown; choose one of dense, ",
+    "method=rigl method.density=1.5": "density=1.5: expected a fraction in (0, 1]",
+    "method=rigl method.density=90": "for 90 % sparsity use density=0.1",
+    "method=rigl method.density=0": "density=0: expected a fraction in (0, 1]",
+    "method=rigl method.density=high": "method.density='high': expected a finite number",
+    "method=rigl method.densty=0.1": "rigl has no such field, did you mean density?",
+    "method=dense method.density=0.1": "dense has no such field",
+    "method=rigl method.update.interval=0": "update.interval=0: expected a number of steps, 1 or more",
+    "dataset=imagenet": "dataset=imagenet: unknown; choose one of digits, topics",
+    "model=gpt": "dataset=digits model=gpt: no recipe trains this pair",
+    "seed=one": "seed=one: expected a whole number",
+    "seed=1.5": "seed=1.5: expected a whole number",
+    "seed=-1": "seed=-1: expected a whole number",
+    "sede=1": "sede: no such option, did you mean seed?",
+    "recipe.lr=1": "recipe.lr: no such option; choose one of",
+    "recipe.steps=many": "recipe.steps=many: expected a number",
+    "trainer=tpu": "trainer=tpu: unknown; choose one of cpu, gpu",
+    "method=dense,rigl": "several values need --multirun",
+    "nonsense": "not of the form name=value",
+}
+
+
+@pytest.mark.parametrize("overrides", MISTAKES)
+def test_a_mistake_is_answered_in_one_sentence(overrides):
+    with pytest.raises(ValueError) as caught:
+        check(overrides.split(), multirun=False)
+    assert MISTAKES[overrides] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_right_overrides_pass():
+    check(["method=rigl,dsc", "seed=0,1", "recipe.steps=10", "model.widths=[8,8]"], multirun=True)
+    check(["method=rigl", "method.update.interval=5", "dataset=topics", "model=gpt", "results=x/y"], multirun=False)
+
+
+def test_the_command_exits_with_2_and_writes_nothing(tmp_path):
+    command = [sys.executable, "-m", "replication.train", "method=rigl", "method.density=1.5", f"results={tmp_path}/r"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("hundredfold: density=1.5") and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_sweep_goes_on_after_a_failure_and_skips_what_is_done(tmp_path):
+    common = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]
+    jobs = [["method=dsc_frozen", *common, "method.interval=4"], ["method=dense_small", *common]]
+    first = run_all(jobs)
+    assert [outcome.status for outcome in first] == ["failed", "finished"]
+    assert "starts from the run method=dsc" in first[0].reason
+    assert [outcome.action for outcome in run_all(jobs[1:])] == ["skipped"]
+
+
+def test_a_suite_runs_every_seed_as_a_block_in_alternating_order():
+    jobs = [job.overrides for job in load_suite("quick", "results").jobs]
+    mlp = [job for job in jobs if "model=mlp" in job]
+    seeds = [int(o.removeprefix("seed=")) for job in mlp for o in job if o.startswith("seed=")]
+    assert seeds == sorted(seeds) and len(set(seeds)) == 5
+    arms = {seed: [tuple(job[2:-2]) for job, s in zip(mlp, seeds, strict=True) if s == seed] for seed in (0, 1)}
+    physical = {seed: [arm for arm in arms[seed] if arm[0] != "method=dsc_frozen"] for seed in arms}
+    assert physical[1] == physical[0][::-1]
+    assert arms[1][-1][0] == "method=dsc_frozen"
+
+
+def test_an_unknown_suite_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="suite=fast: unknown; choose one of .*quick"):
+        load_suite("fast", "results")
+    with pytest.raises(ValueError, match="unknown"):
+        load_suite("../config", "results")

@@ -1,0 +1,197 @@
+import dataclasses
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from replication import config as configuration
+from replication.record import FIELDS, read_record, write_record
+from replication.run import fail, run, run_folder
+from replication.worker import compose
+
+SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
+MODEL = ["model.widths=[64,64]"]
+ARMS = {
+    "dense": ["method=dense"],
+    "rigl": ["method=rigl", "method.update.interval=7"],
+    "dsc": ["method=dsc", "method.density=0.25", "method.interval=6", "method.observe_every=2"],
+}
+
+
+def experiment(folder, *overrides):
+    return compose([*SHORT, *MODEL, f"results={folder}", *overrides])
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(step):
+    def progress(done, total):
+        if done > step:
+            raise Killed
+
+    return progress
+
+
+TIMES = ("energy", "time", "environment", "attempts", "segments", "config")
+
+
+def comparable(record):
+    """A record without what may differ between an interrupted and a whole run: times, joules and the place."""
+    kept = {name: value for name, value in record.items() if name not in TIMES}
+    measured = ("training_j", "training_cpu_s")
+    curve = [{k: v for k, v in point.items() if k not in measured} for point in kept["quality"]["curve"]]
+    return kept | {"quality": kept["quality"] | {"curve": curve}}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path):
+    whole = run(experiment(tmp_path / "whole", *ARMS[arm])).record
+    for step in (5, 15, 25, 35):
+        with pytest.raises(Killed):
+            run(experiment(tmp_path / "parts", *ARMS[arm]), progress=kill_after(step))
+    result = run(experiment(tmp_path / "parts", *ARMS[arm]))
+    assert result.action == "resumed"
+    assert result.record["weights_sha256"] == whole["weights_sha256"]
+    assert comparable(result.record) == comparable(whole)
+    assert result.record["attempts"] == 5 and whole["attempts"] == 1
+
+
+def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
+    overrides = ["recipe.steps=400", *ARMS["dsc"]]
+    whole = run(experiment(tmp_path / "whole", *overrides)).record
+    target = experiment(tmp_path / "killed", *overrides)
+    folder = run_folder(target.config)
+    child = os.fork()
+    if child == 0:
+        run(target, progress=lambda done, total: time.sleep(0.02))
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert read_record(folder) is None
+    record = run(target).record
+    assert record["weights_sha256"] == whole["weights_sha256"]
+    assert record["segments"] == 2
+    assert record["energy"]["spent_j"] >= record["energy"]["productive_j"] > 0
+
+
+def test_a_finished_run_is_skipped_and_a_failed_one_is_not(tmp_path):
+    target = experiment(tmp_path)
+    fail(target, "the disk was full")
+    assert read_record(run_folder(target.config))["status"] == "failed"
+    assert run(target).action == "started"
+    assert run(target).action == "skipped"
+
+
+def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
+    record = run(experiment(tmp_path, *ARMS["rigl"])).record
+    assert set(record) == set(FIELDS)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["simulated"] and record["flops"]["ideal"] < 0.5 * record["flops"]["executed"]
+    assert record["density"]["prunable"] == pytest.approx(0.1, abs=1e-3)
+    assert record["energy"]["training_j"] > 0 and record["energy"]["evidence"] in ("estimated", "measured")
+    assert len(record["quality"]["curve"]) == 4 and record["quality"]["test"]["num_examples"] == 360
+
+
+def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
+    record = run(experiment(tmp_path)).record
+    weights, first = 64 * 64 + 64 * 64 + 64 * 10, 64 * 64
+    assert record["flops"]["executed"] == 40 * 16 * 2 * (3 * weights - first)  # the input needs no gradient
+    assert record["flops"]["executed"] == record["flops"]["ideal"]
+
+
+def test_a_run_that_diverges_is_recorded_as_such(tmp_path):
+    record = run(experiment(tmp_path, "recipe.learning_rate=1e30", "recipe.clip=null")).record
+    assert record["status"] == "diverged" and "not finite" in record["reason"]
+    assert record["quality"]["test"] is None and record["energy"]["training_j"] > 0
+    assert run(experiment(tmp_path, "recipe.learning_rate=1e30", "recipe.clip=null")).action == "skipped"
+
+
+def test_the_test_split_is_out_of_reach_while_a_run_trains(tmp_path):
+    target = experiment(tmp_path)
+    seen = []
+
+    def peek(done, total):
+        try:
+            target.dataset.test()
+        except PermissionError:
+            seen.append(done)
+
+    run(target, progress=peek)
+    assert seen and len(target.dataset.test().inputs) == 360
+
+
+def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tmp_path):
+    from replication.datasets.base import sealed
+    from replication.energy.ledger import Ledger
+    from replication.energy.meter import Meter
+    from replication.energy.sources import choose
+    from replication.module import TrainingModule
+
+    modules = []
+    for arm in (["method=dense"], ["method=random_erk", "method.density=1.0"], ["method=dense", "seed=1"]):
+        target = experiment(tmp_path, *arm)
+        with sealed():
+            splits = target.dataset.training()
+        meter = Meter(choose("none"), Ledger(tmp_path / "energy.jsonl"))
+        modules.append(TrainingModule(target, target.dataset.spec(), *splits, meter))
+    weights = [torch.cat([p.detach().flatten() for p in m.model.parameters()]) for m in modules]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(modules[0].batches(0, 40), modules[1].batches(0, 40))
+    assert torch.equal(modules[0].batches(10, 20), modules[0].batches(0, 40)[10:20])
+    rows = modules[0].batches(0, 75).flatten()  # one epoch: every example once
+    assert torch.equal(rows.sort().values, torch.arange(1200))
+
+
+def test_identity_covers_what_decides_the_result_and_nothing_else(tmp_path):
+    base = experiment(tmp_path).config
+    same = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
+    other = ["seed=1", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]
+    for override in same:
+        assert configuration.run_id(experiment(tmp_path, override).config) == configuration.run_id(base)
+    for override in other:
+        assert configuration.run_id(experiment(tmp_path, override).config) != configuration.run_id(base)
+    rigl = experiment(tmp_path, "method=rigl").config["method"]
+    fields = {f.name for f in dataclasses.fields(configuration.registry("method")["rigl"])}
+    assert set(rigl) == fields | {"name"}  # defaults are written out, so that a changed default cannot alias
+
+
+def test_dsc_frozen_starts_from_the_units_of_the_dsc_run(tmp_path):
+    with pytest.raises(ValueError, match="starts from the run method=dsc with the same options and seed=0"):
+        run(experiment(tmp_path, *ARMS["dsc"], "method=dsc_frozen"))
+    first = run(experiment(tmp_path, *ARMS["dsc"])).record
+    frozen = run(experiment(tmp_path, *ARMS["dsc"], "method=dsc_frozen")).record
+    assert {g: u["alive"] for g, u in first["units"].items()} == {g: u["alive"] for g, u in frozen["units"].items()}
+
+
+def test_an_unwritable_folder_and_a_corrupted_record_get_one_sentence_each(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="results=.*cannot be written"):
+        run(experiment(tmp_path / "file"))
+    target = experiment(tmp_path)
+    folder = run_folder(target.config)
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"schema_version": 1, "status')
+    with pytest.raises(ValueError, match="not a readable record .*; delete the file and run again"):
+        run(target)
+
+
+def test_a_record_with_a_missing_field_is_refused(tmp_path):
+    record = run(experiment(tmp_path)).record
+    del record["flops"]
+    with pytest.raises(ValueError, match="missing, unknown or null: flops"):
+        write_record(tmp_path, record)
+
+
+def test_the_learning_rate_rises_and_ends_at_zero():
+    recipe = compose([]).recipe
+    rates = recipe.rates(100)
+    assert max(rates) == pytest.approx(recipe.learning_rate) and rates.index(max(rates)) == 9
+    assert rates[-1] < 0.02 * recipe.learning_rate and all(rate > 0 for rate in rates)
