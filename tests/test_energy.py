@@ -1,0 +1,275 @@
+import json
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from replication.energy import sources
+from replication.energy.ledger import Ledger
+from replication.energy.meter import EnergyError, Meter
+from replication.energy.rapl import package_counters
+from replication.energy.sources import Estimate, Rapl, Source, Unavailable, ZeusGpu, choose
+
+
+def powercap(root, zones):
+    """A fake /sys/class/powercap: zone -> (name, microjoules, range)."""
+    for zone, (name, energy, span) in zones.items():
+        folder = root / zone
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "name").write_text(name + "\n")
+        (folder / "energy_uj").write_text(f"{energy}\n")
+        (folder / "max_energy_range_uj").write_text(f"{span}\n")
+    return root
+
+
+MACHINE = {
+    "intel-rapl:0": ("package-0", 1_000_000, 10_000_000),
+    "intel-rapl:0:0": ("core", 600_000, 10_000_000),
+    "intel-rapl:1": ("package-1", 2_000_000, 10_000_000),
+    "intel-rapl:2": ("psys", 9_000_000, 10_000_000),
+    "intel-rapl-mmio:0": ("package-0", 1_000_000, 10_000_000),
+}
+
+
+def advance(root, zone, energy):
+    (root / zone / "energy_uj").write_text(f"{energy}\n")
+
+
+def test_rapl_counts_packages_once_and_never_psys_or_parts(tmp_path):
+    source = Rapl("", root=powercap(tmp_path, MACHINE))
+    for zone in MACHINE:
+        advance(tmp_path, zone, MACHINE[zone][1] + 500_000)
+    assert source.joules() == pytest.approx(1.0)  # 0.5 J of each of two packages
+    assert set(source.domains) == {"package-0", "package-1"}
+
+
+def test_a_wrapped_rapl_counter_goes_on(tmp_path):
+    source = Rapl("", root=powercap(tmp_path, {"intel-rapl:0": ("package-0", 9_990_000, 10_000_000)}))
+    advance(tmp_path, "intel-rapl:0", 50_000)
+    assert source.joules() == pytest.approx(0.06)
+
+
+def test_rapl_without_packages_or_permission_says_so(tmp_path, monkeypatch):
+    with pytest.raises(Unavailable, match="there is no RAPL counter"):
+        Rapl("", root=powercap(tmp_path / "a", {"intel-rapl:0": ("psys", 1, 10)}))
+
+    def denied(root):
+        raise PermissionError
+
+    monkeypatch.setattr(sources.rapl, "package_counters", denied)
+    with pytest.raises(Unavailable, match="not readable for this user"):
+        Rapl("", root=tmp_path)
+    assert package_counters is not denied
+
+
+class FakeGpus:
+    """NVML through Zeus: joules per device, in mJ as Zeus gives them."""
+
+    def __init__(self, millijoules, supported=True):
+        self.millijoules, self.supported = millijoules, supported
+
+    def supports_get_total_energy_consumption(self, index):
+        return self.supported
+
+    def get_total_energy_consumption(self, index):
+        return self.millijoules[index]
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    """Makes Zeus and CUDA look present; returns the counters."""
+    import torch
+
+    gpus = FakeGpus({0: 5000.0, 1: 9e9})
+    monkeypatch.setitem(sys.modules, "zeus.device", types.SimpleNamespace(get_gpus=lambda: gpus))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda index=None: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return gpus
+
+
+def test_zeus_meters_exactly_the_gpu_of_the_run(fake_gpu):
+    source = choose("auto", "cuda")
+    fake_gpu.millijoules[0] += 2500
+    fake_gpu.millijoules[1] += 1e6
+    assert source.joules() == pytest.approx(2.5)
+    assert (source.name, source.evidence, source.domains) == ("zeus-gpu", "measured", ("gpu0",))
+
+
+def test_a_gpu_without_a_counter_is_unavailable_and_never_zero(fake_gpu):
+    fake_gpu.supported = False
+    with pytest.raises(ValueError, match="energy.source=zeus-gpu: the GPU"):
+        choose("zeus-gpu", "cuda")
+    source = choose("auto", "cuda")
+    assert source.name == "none" and source.joules() is None and "CPU seconds say nothing about a GPU" in source.reason
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "GPU-8f2a", "MIG-1"])
+def test_hidden_or_oddly_named_gpus_are_refused_in_words(fake_gpu, monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(Unavailable, match="use plain indices"):
+        ZeusGpu("", device="cuda")
+
+
+def test_a_counter_that_stands_still_or_runs_backwards_raises(fake_gpu, tmp_path):
+    for change in (0.0, -1000.0):
+        meter = Meter(choose("zeus-gpu", "cuda"), Ledger(tmp_path / f"{change}.jsonl"))
+        with meter.phase("train"):
+            fake_gpu.millijoules[0] += change
+        meter._phases["train"][1] += 10.0  # ten seconds of wall time
+        with pytest.raises(EnergyError):
+            meter.close()
+
+
+def test_auto_on_a_cpu_says_what_was_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(Rapl.__init__, "__defaults__", ("", tmp_path))  # an empty powercap tree
+    source = choose("auto", "cpu")
+    assert source.name == "estimate" and "no RAPL counter" in source.reason and source.evidence == "estimated"
+
+
+WRONG = [("joulemeter", "cpu", 10.0), ("estimate", "cpu", 0.0), ("zeus-apple", "cpu", 10.0)]
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_source_is_answered_in_one_sentence(arguments):
+    if arguments[0] == "zeus-apple" and sys.platform == "darwin":
+        pytest.skip("this is Apple silicon")
+    with pytest.raises(ValueError, match="energy\\.") as caught:
+        choose(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+class Clock(Source):
+    """A source whose joules the test sets."""
+
+    def __init__(self):
+        super().__init__("")
+        self.name, self.evidence, self.now = "estimate", "estimated", 0.0
+
+    def joules(self):
+        return self.now
+
+
+def test_phases_are_exclusive_and_add_up(tmp_path):
+    source = Clock()
+    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        source.now += 1
+        with meter.phase("select"):
+            source.now += 2
+        source.now += 4
+    source.now += 8  # in no phase
+    with meter.phase("eval"):
+        source.now += 16
+    totals = meter.totals()
+    assert totals.phases_j == {"select": 2, "train": 5, "eval": 16} and totals.training_j == 7
+
+
+def test_a_phase_is_closed_when_its_block_raises(tmp_path):
+    source = Clock()
+    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
+    with pytest.raises(KeyError), meter.phase("train"):
+        source.now += 1
+        raise KeyError
+    source.now += 5
+    assert meter.totals().training_j == 1
+
+
+def test_segments_add_up_and_replayed_steps_are_spent_but_not_productive(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    source = Clock()
+    first = Meter(source, Ledger(path), heartbeat_s=0.0)
+    with first.phase("train"):
+        source.now += 10
+    first.commit(10)
+    with first.phase("train"):
+        source.now += 3
+    first.heartbeat(13)  # and then it is killed
+    second = Meter(Clock(), Ledger(path))
+    with second.phase("train"):
+        second.source.now += 20
+    second.close()
+    totals = second.totals()
+    assert totals.spent_j == 33 and totals.productive_j == 30 and second.ledger.num_segments() == 2
+
+
+def test_a_torn_last_line_and_foreign_lines_are_passed_over(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    source = Clock()
+    meter = Meter(source, Ledger(path))
+    with meter.phase("train"):
+        source.now += 5
+    meter.commit(1)
+    with meter.phase("train"):
+        source.now += 5
+    meter.commit(2)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])  # the last line is torn
+    assert Meter(Clock(), Ledger(path)).totals().spent_j == 5
+    path.write_bytes(whole + b'00000000 {"segment": 7, "phases": {}}\n\xff\xfe\n')
+    assert Meter(Clock(), Ledger(path)).totals().spent_j == 10
+
+
+def test_a_line_written_after_a_torn_one_is_whole(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    path.write_bytes(b"deadbeef {torn")
+    meter = Meter(Clock(), Ledger(path))
+    with meter.phase("train"):
+        meter.source.now += 4
+    meter.close()
+    assert Meter(Clock(), Ledger(path)).totals().spent_j == 4
+
+
+def test_a_killed_process_loses_no_joule_up_to_its_last_heartbeat(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    code = f"""
+import os, signal
+from pathlib import Path
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import Estimate
+meter = Meter(Estimate(""), Ledger(Path({str(path)!r})), heartbeat_s=0.0)
+with meter.phase("train"):
+    sum(range(10**6))
+    meter.heartbeat(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code])
+    assert done.returncode == -9
+    assert Meter(Clock(), Ledger(path)).totals().spent_j > 0
+
+
+def test_the_estimate_counts_this_process_alone():
+    source = Estimate("", watts_per_core=10.0)
+    before = source.joules()
+    subprocess.run([sys.executable, "-c", "sum(range(3 * 10**7))"], check=True)
+    assert source.joules() - before < 1.0  # the child burnt seconds, this process did not
+
+
+def test_no_source_gives_none_and_never_zero(tmp_path):
+    meter = Meter(choose("none"), Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        sum(range(1000))
+    meter.close()
+    totals = meter.totals()
+    assert totals.training_j is None and totals.phases_j is None and totals.training_cpu_s >= 0
+
+
+def test_unmetered_time_is_told(tmp_path):
+    meter = Meter(Clock(), Ledger(tmp_path / "energy.jsonl"))
+    meter._start -= 9.0
+    with meter.phase("train"):
+        pass
+    assert meter.totals().unmetered_fraction > 0.9
+
+
+def test_the_environment_is_complete_and_tells_no_host_name():
+    from replication.environment import collect, machine_id
+
+    facts = collect("cpu", 1, "float32")
+    assert facts["versions"]["torch"] and facts["device"] and len(facts["device_key"]) == 12
+    assert facts["temperature_c"] is None and facts["device_key"] != collect("cpu", 2, "float32")["device_key"]
+    text = json.dumps(facts) + machine_id()
+    assert os.uname().nodename not in text or len(os.uname().nodename) < 4
