@@ -113,7 +113,7 @@ def identify(jobs: list[list[str]]) -> list[dict]:
 
 def _context():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replication.worker"])
+    context.set_forkserver_preload(["replication.preload"])
     return context
 
 

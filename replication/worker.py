@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
@@ -18,6 +19,7 @@ import transformers.models.gpt2.modeling_gpt2
 import transformers.models.llama.modeling_llama  # noqa: F401
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from replication import config as configuration
 from replication.record import read_record
@@ -31,9 +33,9 @@ warnings.filterwarnings("ignore", module="lightning")
 def compose(overrides: list[str]) -> configuration.Experiment:
     """A checked experiment from command-line overrides."""
     configuration.register()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(configuration.CONF), version_base="1.3"):
-        return configuration.build(hydra.compose("config", overrides=overrides))
+    if not GlobalHydra.instance().is_initialized():
+        hydra.initialize_config_dir(str(configuration.CONF), version_base="1.3")
+    return configuration.build(hydra.compose("config", overrides=overrides))
 
 
 def perform(experiment: configuration.Experiment, *, suite: str | None, progress) -> tuple[str, dict, Path]:
@@ -48,9 +50,20 @@ def perform(experiment: configuration.Experiment, *, suite: str | None, progress
 def identify(connection, jobs: list[list[str]]) -> None:
     """Tell the parent what each run is, or the sentence about the first that cannot be one."""
     try:
-        connection.send([_identity(compose(overrides)) for overrides in jobs])
+        connection.send([_identity(experiment) for experiment in _compose_all(jobs)])
     except (ValueError, HydraException) as error:
         connection.send(str(error).splitlines()[0])
+
+
+def _compose_all(jobs: list[list[str]]) -> Iterator[configuration.Experiment]:
+    """An experiment for each list of overrides; lists that differ in the seed or replicate alone are composed once."""
+    shared: dict[tuple, dict] = {}
+    for overrides in jobs:
+        own = {key: int(o.split("=")[1]) for o in overrides for key in ("seed", "replicate") if o.startswith(f"{key}=")}
+        rest = tuple(o for o in overrides if not o.startswith(("seed=", "replicate=")))
+        if rest not in shared:
+            shared[rest] = compose(list(rest)).config
+        yield configuration.build(OmegaConf.create(shared[rest] | own))
 
 
 def _identity(experiment: configuration.Experiment) -> dict:

@@ -24,4 +24,4 @@ class Masked:
             out = left @ right
         else:
             out = left.T @ right
-        return out if selection.out is None else out * selection.out
+        return out if selection.out is None else out.mul_(selection.out)

@@ -252,14 +252,16 @@ class Session:
     def _execute(self, name: str, product: Product, left: Tensor, right: Tensor, forward: Selection):
         """Ask the method, enforce the topology, run the product; also returns what the method itself selected."""
         chosen = selection = self.method.select_operands(product, name, left, right, forward)
+        active, trained = self.active.get(name), self.trained.get(name)
         if product is Product.WEIGHT_GRAD:
-            trained = None if self.dense_grad_now else self.trained.get(name)
-            selection = selection._replace(out=_and(selection.out, trained))
+            selection = selection._replace(out=_and(selection.out, None if self.dense_grad_now else trained))
         else:
-            selection = selection._replace(right=_and(selection.right, self.active.get(name)))
+            selection = selection._replace(right=_and(selection.right, active))
         if self._ideal_excess is not None:
             everything = ideal_flops(product, left, right, Selection())
             self._ideal_excess += ideal_flops(product, left, right, selection) - everything
+        if product is not Product.WEIGHT_GRAD and trained is active:
+            selection = chosen  # inactive weights are stored as zeros, so masking them again would change nothing
         return self.backend.run(product, left, right, selection), chosen
 
     def _find_units(self, groups: Mapping[str, UnitGroup]) -> None:
