@@ -64,6 +64,8 @@ class Dsc(Method):
                 raise ValueError(f"{name}={getattr(self, name)}: expected {least} or more")
         if self.backend not in ("compact", "masked"):
             raise ValueError(f"backend={self.backend}: choose one of compact, masked")
+        if self.density < self.floor:
+            raise ValueError(f"density={self.density:g}: below floor={self.floor:g}; lower the floor too")
         if self.explore > self.contract:
             raise ValueError(f"explore={self.explore}, contract={self.contract}: explore must end first")
 

@@ -191,6 +191,8 @@ class TrainingModule(L.LightningModule):
         """Evaluate on the validation split and append a point to the curves."""
         with self.meter.phase("eval"):
             quality, _ = evaluate(self, self.validation_split)
+        if not math.isfinite(quality["loss"]):
+            raise Diverged(f"the validation loss is not finite after step {self.position.step}")
         totals, position = self.meter.totals(), self.position
         position.curve.append(
             {

@@ -11,9 +11,10 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from analysis.report import build
 from rich.console import Console
 
+from analysis.__main__ import verdict_table
+from analysis.report import build
 from replication.energy.sources import choose
 from replication.suite import Suite, load_suite
 from replication.sweep import identify, run_all
@@ -53,7 +54,7 @@ def reproduce(options: argparse.Namespace) -> int:
         jobs = [suite.jobs[i].overrides for i in todo]
         outcomes = run_all(jobs, suite=suite.name, weights=[seconds[i] for i in todo])
     output = Path(options.reports) / suite.name
-    build(Path(options.results), output, suite.name, runs)
+    console.print(verdict_table(build(Path(options.results), output, suite.name, runs)))
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:

@@ -96,26 +96,37 @@ _NOTHING_MEASURED = (
 
 def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:
     """Train and test under the meter; the part of the record that only a run can fill."""
-    device = torch.device(experiment.trainer.device)
     torch.set_num_threads(experiment.trainer.threads)
     keep_freed_memory()
-    spec = experiment.dataset.spec()
-    with sealed():  # no example of the test split can be read while the run trains
-        splits = [Split(*(t.to(device) for t in split)) for split in experiment.dataset.training()]
-        module = TrainingModule(experiment, spec, *splits, meter, reference, progress)
-        reason = fit(module, folder, experiment.trainer.checkpoint_every_s)
-    test = correct = None
-    if reason is None:
-        with meter.phase("eval"):
-            test, bits = evaluate(module, Split(*(t.to(device) for t in experiment.dataset.test())))
-        if spec.metric == "accuracy":
-            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
+    with meter.phase("setup"):  # whatever is no other phase: building the model, reading the data, Lightning itself
+        module, reason = _train(experiment, folder, meter, reference, progress)
+        test, bits = (None, None) if reason else _test(module)
     meter.close()
-    _save_units(module, folder)
-    return _results(module, meter, {"status": DIVERGED if reason else FINISHED, "reason": reason}) | {
-        "quality": _quality(module, spec.metric, test, correct),
+    store = module.session.store
+    if store is not None:
+        save_file({name: alive.to(torch.uint8) for name, alive in store.alive.items()}, folder / "units.safetensors")
+    return _results(module, meter) | {
+        "status": DIVERGED if reason else FINISHED,
+        "reason": reason,
+        "quality": _quality(module, test, bits),
         "segments": meter.ledger.num_segments(),
     }
+
+
+def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
+    """The trained module, and the reason if it diverged; no example of the test split can be read meanwhile."""
+    device = torch.device(experiment.trainer.device)
+    with sealed():
+        splits = [Split(*(t.to(device) for t in split)) for split in experiment.dataset.training()]
+        module = TrainingModule(experiment, experiment.dataset.spec(), *splits, meter, reference, progress)
+        return module, fit(module, folder, experiment.trainer.checkpoint_every_s)
+
+
+def _test(module: TrainingModule) -> tuple[dict[str, float], torch.Tensor]:
+    """Quality on the test split, read once and at the end, and which predictions are right."""
+    device = module.train_split.inputs.device
+    with module.meter.phase("eval"):
+        return evaluate(module, Split(*(t.to(device) for t in module.experiment.dataset.test())))
 
 
 def keep_freed_memory() -> None:
@@ -199,21 +210,22 @@ def _identity(experiment: Experiment, folder: Path, suite: str | None, attempts:
     }
 
 
-def _quality(module: TrainingModule, metric: str, test: dict | None, correct: str | None) -> dict[str, Any]:
-    curve = module.position.curve
-    last = curve[-1] if test else None
-    validation = last and {
-        "accuracy": last["validation_accuracy"],
-        "loss": last["validation_loss"],
-        "num_examples": len(module.validation_split.targets.flatten()),
-    }
+def _quality(module: TrainingModule, test: dict | None, bits: torch.Tensor | None) -> dict[str, Any]:
+    metric, curve = module.spec.metric, module.position.curve
+    validation = correct = None
+    if test is not None:
+        last = curve[-1]
+        count = len(module.validation_split.targets.flatten())
+        validation = {"accuracy": last["validation_accuracy"], "loss": last["validation_loss"], "num_examples": count}
+        if metric == "accuracy":
+            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
     return {"metric": metric, "validation": validation, "test": test, "correct": correct, "curve": curve}
 
 
-def _results(module: TrainingModule, meter: Meter, ending: dict[str, Any]) -> dict[str, Any]:
+def _results(module: TrainingModule, meter: Meter) -> dict[str, Any]:
     session, totals, position, method = module.session, meter.totals(), module.position, module.experiment.method
     source = meter.source
-    return ending | {
+    return {
         "energy": {
             "source": source.name,
             "evidence": source.evidence,
@@ -258,12 +270,6 @@ def weights_sha256(model: torch.nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _save_units(module: TrainingModule, folder: Path) -> None:
-    store = module.session.store
-    if store is not None:
-        save_file({name: alive.to(torch.uint8) for name, alive in store.alive.items()}, folder / "units.safetensors")
 
 
 def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:

@@ -1,7 +1,7 @@
 """Joules, wall and CPU seconds of a run by exclusive phases, through interruptions.
 
 Phases: train, select (scores and topology updates) and warmup make up training; eval, checkpoint and account
-(counting FLOPs) stand beside it. A phase within another pauses the outer one.
+(counting FLOPs) and setup (all else) stand beside it. A phase within another pauses the outer one.
 """
 
 from __future__ import annotations

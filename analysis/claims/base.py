@@ -1,0 +1,226 @@
+"""What a claim is: a statement about one quantity, and the values of it for which the statement holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis import arms, statistics
+from analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOTHING, REFUTED, SUPPORTED, Estimate, Interval, Region
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one arm says about a claim.
+
+    Attributes:
+        unit: of the figures: ratio, points (accuracy as a fraction), nats or relative (a fraction).
+        estimate: mean with the interval that tables show.
+        decisive: the interval that decides.
+        verdict: what the decisive interval says by itself, before any correction.
+        p_supported, p_refuted: one-sided; None where nothing was measured.
+        seeds_needed: in all, to decide; None where the spread is not known.
+        seed_correlation: between the two arms' figures.
+        rival: the same quantity for the equally small dense network.
+        sensitivity: the same comparison expressed otherwise: words -> (value, unit).
+        parts: rows of which this one is the conjunction; it then has no figure of its own.
+    """
+
+    arm: str
+    against: str
+    unit: str
+    estimate: Estimate = NOTHING
+    decisive: Interval | None = None
+    verdict: str = NOT_MEASURED
+    p_supported: float | None = None
+    p_refuted: float | None = None
+    seeds_needed: int | None = None
+    seed_correlation: float | None = None
+    misses: int = 0
+    runs: int = 0
+    no_spread: bool = False
+    refused: tuple[str, ...] = ()
+    evidence: str | None = None
+    rival: Row | None = None
+    sensitivity: dict[str, tuple[float, str]] = field(default_factory=dict)
+    parts: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records of one task say about a claim.
+
+    Attributes:
+        word: supported, refuted, inconclusive or not measured.
+        rows: one per arm of the method that was fixed beforehand.
+        p_supported: that some arm meets the claim, corrected for their number; p_refuted: that all of them fail it.
+        caps: why a decided verdict is indicative only.
+    """
+
+    claim: Claim
+    task: str
+    statement: str
+    word: str
+    rows: tuple[Row, ...]
+    p_supported: float | None
+    p_refuted: float | None
+    caps: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Row | None:
+        """The arm that carries the verdict or comes closest to the claim; None if nothing was measured."""
+        measured = [row for row in self.rows if row.verdict != NOT_MEASURED]
+        order = (SUPPORTED, INCONCLUSIVE, REFUTED)
+
+        def distance(row: Row) -> tuple:
+            carries = row.p_supported is not None and len(measured) * row.p_supported < self.claim.level
+            near = row.p_refuted if row.estimate.value is None else row.estimate.value
+            return not carries, order.index(row.verdict), -near
+
+        return min(measured, key=distance, default=None)
+
+    @property
+    def text(self) -> str:
+        """The verdict with what caps it."""
+        capped = self.caps and self.word in (SUPPORTED, REFUTED)
+        return f"{self.word} (indicative: {'; '.join(self.caps)})" if capped else self.word
+
+    def corrected(self, p_supported: float | None, p_refuted: float | None) -> Verdict:
+        """The same after a correction for the other claims and tasks."""
+        word = _word(p_supported, p_refuted, self.claim.level, self.rows)
+        return replace(self, word=word, p_supported=p_supported, p_refuted=p_refuted)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that intervals can support or refute, written before the runs.
+
+    Attributes:
+        order: place on the page.
+        region: values of the estimand for which the claim holds.
+        loss_statement, loss_estimand, loss_region: the same on tasks judged by their loss, where it differs.
+        minimum_seeds: with fewer, a verdict is indicative at most.
+        level: one-sided error rate.
+        uses_energy: whether joules enter, so that their evidence and the dense-against-dense control matter.
+        method: whose arms are tested, fixed before the runs.
+    """
+
+    name: str
+    title: str
+    order: int
+    statement: str
+    estimand: str
+    region: Region
+    uses_energy: bool
+    loss_statement: str | None = None
+    loss_estimand: str | None = None
+    loss_region: Region | None = None
+    minimum_seeds: int = 5
+    level: float = 0.05
+    method: str = arms.FLAGSHIP
+
+    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
+        """What each tested arm says."""
+        raise NotImplementedError
+
+    def region_for(self, runs: pd.DataFrame, task: str) -> Region:
+        """The region in the unit of a task."""
+        return (arms.metric(runs, task) == "loss" and self.loss_region) or self.region
+
+    def evaluate(self, runs: pd.DataFrame, task: str) -> Verdict:
+        """The verdict of one task by itself, corrected for the number of arms only."""
+        rows = tuple(self.rows(runs, task))
+        supported = [row.p_supported for row in rows if row.p_supported is not None]
+        refuted = [row.p_refuted for row in rows if row.p_refuted is not None]
+        p_supported = min(1.0, len(supported) * min(supported)) if supported else None
+        p_refuted = max(refuted) if refuted else None
+        statement = (arms.metric(runs, task) == "loss" and self.loss_statement) or self.statement
+        word = _word(p_supported, p_refuted, self.level, rows)
+        return Verdict(self, task, statement, word, rows, p_supported, p_refuted, _caps(self, runs, task, rows))
+
+
+def _word(p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...]) -> str:
+    if all(row.verdict == NOT_MEASURED for row in rows):
+        return NOT_MEASURED
+    if p_supported is not None and p_supported < level:
+        return SUPPORTED
+    return REFUTED if p_refuted is not None and p_refuted < level else INCONCLUSIVE
+
+
+def make_row(arm: str, against: str, unit: str, pairs: arms.Pairs, values: np.ndarray, region: Region) -> Row:
+    """Decide one row; ratios are judged by their logarithms.
+
+    Args:
+        values: one figure per pair, larger is better for the claim.
+    """
+    row = Row(arm, against, unit, misses=pairs.misses, runs=pairs.runs, refused=pairs.refused, evidence=pairs.evidence)
+    if len(values) == 0:  # all diverged: the claim fails; otherwise nobody knows
+        all_missed = 0 < pairs.misses == pairs.runs
+        return replace(row, verdict=REFUTED, p_supported=1.0, p_refuted=0.0) if all_missed else row
+    ratio = unit == "ratio"
+    x = np.log(values) if ratio else np.asarray(values)
+    low, high = (np.log(region.low), np.log(region.high)) if ratio else (region.low, region.high)
+    decisive = statistics.mean_interval(x, statistics.DECIDED)
+    verdict = statistics.decide(decisive, Region(low, high, region.strict))
+    p_supported, p_refuted = _p_values(x, low, high, verdict)
+    if pairs.misses:  # a diverged run did not meet the claim
+        verdict, p_supported = (INCONCLUSIVE if verdict == SUPPORTED else verdict), 1.0
+    nearest = low if abs(np.mean(x) - low) <= abs(np.mean(x) - high) else high
+    return replace(
+        row,
+        estimate=(statistics.geometric_mean if ratio else statistics.mean)(values),
+        decisive=decisive and Interval(*map(float, np.exp(decisive) if ratio else decisive)),
+        verdict=verdict,
+        p_supported=p_supported,
+        p_refuted=p_refuted,
+        seeds_needed=statistics.seeds_to_decide(x, float(nearest)),
+        seed_correlation=statistics.correlation(pairs.arm, pairs.baseline),
+        no_spread=len(x) > 1 and statistics.constant(x),
+    )
+
+
+def _p_values(x: np.ndarray, low: float, high: float, verdict: str) -> tuple[float, float]:
+    """One-sided p-values for lying inside and outside of the region; 1 where one figure proves nothing."""
+    if len(x) < 2:
+        return 1.0, 1.0
+    if statistics.constant(x):
+        return float(verdict != SUPPORTED), float(verdict != REFUTED)
+    inside, outside = [statistics.p_above(x, low)], [statistics.p_below(x, low)]
+    if np.isfinite(high):
+        inside.append(statistics.p_below(x, high))
+        outside.append(statistics.p_above(x, high))
+    return max(inside), min(1.0, len(outside) * min(outside))
+
+
+def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """Why a verdict is no more than indicative."""
+    leaves = [part for row in rows for part in (row.parts or (row,))]
+    measured = [row for row in leaves if row.verdict != NOT_MEASURED]
+    caps = []
+    fewest = min((row.estimate.n + row.misses for row in measured), default=0)
+    if fewest < claim.minimum_seeds:
+        caps.append(f"{fewest} {'seed' if fewest == 1 else 'seeds'}, {claim.minimum_seeds} needed")
+    if claim.uses_energy:
+        evidence = {row.evidence for row in measured if row.evidence}
+        words = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}
+        caps += [words.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
+        caps += control_problem(runs, task)
+    if any(row.no_spread for row in measured):
+        caps.append("all seeds gave the same figure")
+    unmeasured = [row.arm for row in rows if row.verdict == NOT_MEASURED]
+    if unmeasured and measured:
+        caps.append(f"{', '.join(unmeasured)} not measured")
+    return tuple(caps)
+
+
+def control_problem(runs: pd.DataFrame, task: str) -> list[str]:
+    """What is wrong with the dense-against-dense control of a task; empty if it holds 1."""
+    ratios, _ = arms.repeated_energy(runs, task)
+    control = statistics.geometric_mean(ratios)
+    if control.interval is None:
+        return ["no dense-against-dense control"]
+    if not control.interval.low <= 1 <= control.interval.high:
+        return ["the dense-against-dense control excludes 1"]
+    return []

@@ -1,0 +1,33 @@
+"""The headline: training takes 100 times less energy.
+
+Expected: refuted; a network can be made 100 times smaller, but not the loop around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.claims.base import Claim, Row
+from analysis.comparisons import beside_rival, ratio_row
+from analysis.statistics import Region
+
+
+@dataclass(frozen=True)
+class EnergyRatio(Claim):
+    """A bound on E_dense / E_arm for every arm of the method."""
+
+    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
+        return beside_rival(runs, task, self.method, ratio_row, self.region_for(runs, task))
+
+
+CLAIM = EnergyRatio(
+    name="energy_100x",
+    title="100 times less energy",
+    order=20,
+    statement="Training takes at most a hundredth of the energy of dense training.",
+    estimand="geometric mean of E_dense / E_arm, paired by seed",
+    region=Region(100.0),
+    uses_energy=True,
+)

@@ -1,0 +1,259 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import arms, claims, records, tables, wording
+from analysis.statistics import geometric_mean, mean
+from tests.record_factory import REALISTIC, TASKS, Arm, diverged, failed, study, write
+
+DENSE = [arm for arm in REALISTIC if arm.method == "dense"]
+MEASURED = {"source": "rapl", "evidence": "measured", "domains": ["package-0"]}
+
+
+def dsc(saving=5.0, gain=0.0, density=0.0625, **options):
+    return Arm("dsc", "neurons", {"density": density}, saving, gain, **options)
+
+
+def small(saving=8.0, gain=-0.01, density=0.0625):
+    return Arm("dense_small", "dense_control", {"density": density}, saving, gain)
+
+
+def load(tmp_path, made):
+    return records.load(write(made, tmp_path))
+
+
+def made_of(*chosen, tasks=("digits/mlp",), seeds=5, noise=0.002, energy_noise=0.02, control=True, **energy):
+    dense = DENSE if control else DENSE[:1]
+    return study([*dense, *chosen], tasks, seeds, noise, energy_noise, **(MEASURED | energy))
+
+
+def verdicts(tmp_path, *chosen, **options):
+    made = made_of(*chosen, **options)
+    runs = load(tmp_path, made)
+    return {v.claim.name: v for v in claims.judge(runs, sorted(runs.task.unique()))}
+
+
+def test_a_true_hundredfold_with_three_points_is_supported(tmp_path):
+    found = verdicts(tmp_path, dsc(120, 0.03), small(110, 0.0), noise=0.001)
+    words = {name: found[name].text for name in ("both_at_once", "energy_100x", "accuracy_gain", "any_saving")}
+    assert set(words.values()) == {"supported"}
+    best = found["energy_100x"].best
+    assert best.estimate.value == pytest.approx(120, rel=0.1) and best.rival.estimate.value == pytest.approx(110, rel=0.1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_fivefold_saving_without_a_gain_is_refuted(tmp_path, task):
+    found = verdicts(tmp_path, dsc(5, -0.01), tasks=[task])
+    for name in ("both_at_once", "energy_100x", "accuracy_gain", "no_accuracy_lost"):
+        assert found[name].text == "refuted", name
+    assert found["any_saving"].text == "supported"
+
+
+def test_one_half_of_the_claim_does_not_support_it(tmp_path):
+    found = verdicts(tmp_path, dsc(150, 0.0))
+    assert found["energy_100x"].word == "supported" and found["both_at_once"].word == "refuted"
+
+
+def test_two_arms_with_one_half_each_do_not_support_the_whole(tmp_path):
+    found = verdicts(tmp_path, dsc(150, 0.0), dsc(2, 0.03, density=0.25), noise=0.001)
+    assert found["energy_100x"].word == found["accuracy_gain"].word == "supported"
+    assert found["both_at_once"].word == "refuted"
+
+
+def test_noise_is_inconclusive_and_says_how_many_seeds_would_decide(tmp_path):
+    found = verdicts(tmp_path, dsc(100, 0.02), noise=0.02, energy_noise=0.4)
+    for name in ("both_at_once", "energy_100x", "accuracy_gain"):
+        assert found[name].text == "inconclusive", name
+        assert "More seeds: " in wording.would_change(found[name])
+
+
+def test_without_data_nothing_is_measured(tmp_path):
+    found = verdicts(tmp_path)
+    assert {verdict.text for verdict in found.values()} == {"not measured"}
+    assert wording.figure(found["energy_100x"].best) == "not measured"
+
+
+def test_a_simulated_arm_never_has_a_ratio(tmp_path):
+    chosen = dsc(200, 0.03, simulated=True)
+    made = made_of(chosen, small())
+    runs = load(tmp_path, made)
+    verdict = {v.claim.name: v for v in claims.judge(runs, ["digits/mlp"])}
+    assert verdict["energy_100x"].text == "not measured" and verdict["both_at_once"].word != "supported"
+    assert len(arms.paired_energy(runs, "digits/mlp", "dsc 0.0625", "dense").arm) == 0
+    table = tables.table(runs, "digits/mlp").set_index("arm")
+    cells = table.loc["dsc 0.0625", ["energy_j", "energy_j_low", "energy_ratio", "energy_ratio_high", "cpu_s"]]
+    assert cells.isna().all()
+    shown = tables.formatted(tables.table(runs, "digits/mlp")).set_index("Arm").loc["dsc 0.0625 (simulated)"]
+    assert shown["E dense / E"] == shown["CPU (s)"] == shown.filter(like="Energy").iloc[0] == "–"
+
+
+@pytest.mark.parametrize(
+    ("block", "field", "value", "reason"),
+    [
+        ("energy", "evidence", "estimated", "evidence differs (estimated against measured)"),
+        ("energy", "source", "zeus-gpu", "source differs (zeus-gpu against rapl)"),
+        ("energy", "domains", ["gpu0"], "domains differs (gpu0 against package-0)"),
+        ("environment", "device_key", "e" * 12, "device key differs"),
+        ("energy", "unmetered_fraction", 0.03, "3.0% of the run was outside the meter"),
+        ("energy", "training_j", None, "energy was not measured"),
+    ],
+)
+def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, value, reason):
+    made = made_of(dsc())
+    for one in made:
+        if one["method"] == "dsc":
+            one[block][field] = value
+    runs = load(tmp_path, made)
+    pairs = arms.paired_energy(runs, "digits/mlp", "dsc 0.0625", "dense")
+    assert len(pairs.arm) == 0 and reason in pairs.refused[0]
+    assert claims.judge(runs, ["digits/mlp"])[1].text == "not measured"
+
+
+def test_evidence_that_changes_between_seeds_is_not_averaged(tmp_path):
+    made = made_of(dsc())
+    for one in made:
+        if one["seed"] == 0:
+            one["energy"] |= {"evidence": "estimated", "source": "estimate"}
+    pairs = arms.paired_energy(load(tmp_path, made), "digits/mlp", "dsc 0.0625", "dense")
+    assert len(pairs.arm) == 0 and "evidence differs between seeds" in pairs.refused[-1]
+
+
+def test_a_diverged_run_is_a_miss(tmp_path):
+    made = made_of(dsc(150, 0.03), noise=0.001)
+    made = [diverged(r) if r["method"] == "dsc" and r["seed"] == 1 else r for r in made]
+    runs = load(tmp_path, made)
+    for verdict in claims.judge(runs, ["digits/mlp"]):
+        assert verdict.word != "supported"
+        if verdict.claim.name == "accuracy_gain":
+            assert verdict.best.misses == 1 and "1 of 5 diverged" in wording.figure(verdict.best)
+            assert "not diverge" in wording.would_change(verdict)
+    shown = tables.formatted(tables.table(runs, "digits/mlp")).set_index("Arm")
+    assert "n = 4; 1 of 5 diverged" in shown.loc["dsc 0.0625", "Test accuracy (%)"]
+
+
+def test_an_arm_that_always_diverges_refutes(tmp_path):
+    made = [diverged(r) if r["method"] == "dsc" else r for r in made_of(dsc())]
+    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    assert found["accuracy_gain"].word == found["energy_100x"].word == "refuted"
+
+
+def test_failed_runs_are_missing_and_not_misses(tmp_path):
+    made = [failed(r) if r["method"] == "dsc" and r["seed"] == 1 else r for r in made_of(dsc(150, 0.03), noise=0.001)]
+    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    verdict = found["energy_100x"]
+    assert verdict.text == "supported (indicative: 4 seeds, 5 needed)" and verdict.best.misses == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "cap"),
+    [
+        ({"seeds": 3}, "3 seeds, 5 needed"),
+        ({"evidence": "estimated", "source": "estimate"}, "energy is a CPU-time proxy"),
+        ({"evidence": "modeled", "source": "zeus-apple"}, "energy is modeled"),
+        ({"control": False}, "no dense-against-dense control"),
+    ],
+)
+def test_what_is_not_solid_is_indicative(tmp_path, options, cap):
+    found = verdicts(tmp_path, dsc(5, -0.01), **options)
+    assert found["energy_100x"].text == f"refuted (indicative: {cap})"
+    accuracy_too = "seeds" in options
+    assert (found["accuracy_gain"].text != "refuted") == accuracy_too
+    assert "To be more than indicative" in wording.would_change(found["energy_100x"])
+
+
+def test_a_control_that_excludes_one_caps_the_verdict(tmp_path):
+    made = made_of(dsc(5))
+    for one in made:
+        if one["replicate"] == 1:
+            one["energy"]["training_j"] *= 1.2
+    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    assert "the dense-against-dense control excludes 1" in found["any_saving"].caps
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    found = verdicts(tmp_path, dsc(5, -0.01), seeds=1)
+    assert found["energy_100x"].text == "inconclusive" and found["energy_100x"].best.estimate.interval is None
+    assert "one seed has no interval" in wording.would_change(found["energy_100x"])
+
+
+def test_seeds_that_all_agree_are_indicative(tmp_path):
+    found = verdicts(tmp_path, dsc(5, 0.0), noise=0.0)
+    assert found["accuracy_gain"].text == "refuted (indicative: all seeds gave the same figure)"
+
+
+def test_the_claim_is_corrected_for_arms_claims_and_tasks(tmp_path):
+    alone = verdicts(tmp_path / "one", dsc(5, 0.03), noise=0.004)["accuracy_gain"]
+    row = alone.rows[0]
+    several = verdicts(tmp_path / "two", dsc(5, 0.03), dsc(4, 0.0, 0.25), noise=0.004)["accuracy_gain"]
+    assert alone.p_supported > row.p_supported
+    raw = min(r.p_supported for r in several.rows)
+    assert several.p_supported >= min(1.0, 2 * raw)
+
+
+def test_rows_are_the_statistics_of_the_records(tmp_path):
+    made = made_of(dsc(5, -0.01), dsc(2, 0.0, 0.25))
+    verdict = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    joules = {(r["label"], r["replicate"]): [] for r in made}
+    for one in made:
+        joules[one["label"], one["replicate"]].append(one["energy"]["training_j"])
+    expected = geometric_mean(np.array(joules["dense", 0]) / np.array(joules["dsc 0.0625", 0]))
+    rows = {row.arm: row for row in verdict["energy_100x"].rows}
+    assert rows["dsc 0.0625"].estimate.value == pytest.approx(expected.value)
+    assert rows["dsc 0.0625"].estimate.interval == pytest.approx(expected.interval)
+
+
+def test_loss_tasks_count_less_loss_as_better(tmp_path):
+    found = verdicts(tmp_path, dsc(5, 0.03), tasks=["topics/gpt"])
+    row = found["accuracy_gain"].best
+    assert row.unit == "relative" and row.estimate.value == pytest.approx(0.09 / 2.1, rel=0.15)
+    assert found["accuracy_gain"].word == "supported"
+    assert row.sensitivity["next-token accuracy"][0] == pytest.approx(0.03, abs=0.01)
+
+
+def twin(gain, regrow=0.3, label=None):
+    return Arm("dsc_random", "control", {"density": 0.0625, "regrow": regrow}, 5, gain, twin_of="dsc", label=label)
+
+
+def test_importance_is_judged_against_the_better_twin(tmp_path):
+    better = twin(-0.01, 0, "dsc_random 0.0625 (leaving only)")
+    found = verdicts(tmp_path, dsc(5, 0.0), twin(-0.05), better, noise=0.001)
+    verdict = found["importance_matters"]
+    assert verdict.rows[0].against == better.label and verdict.text == "supported"
+    assert verdict.best.estimate.value == pytest.approx(0.01, abs=0.002)
+
+
+def test_a_twin_of_another_density_is_no_opponent(tmp_path):
+    found = verdicts(tmp_path, dsc(5, 0.0, 0.25), twin(-0.05))
+    assert found["importance_matters"].text == "not measured"
+
+
+def test_dynamic_arms_meet_static_ones_of_their_density_even_if_simulated(tmp_path):
+    def pruned(method, family, gain, density=0.1):
+        return Arm(method, family, {"density": density}, 0.8, gain, simulated=True)
+
+    arms_ = [pruned("rigl", "dynamic", 0.0), pruned("set", "dynamic", -0.02), pruned("snip", "static", -0.015),
+             pruned("gmp", "static", -0.03), pruned("random_erk", "static", 0.01, 0.5)]  # fmt: skip
+    verdict = verdicts(tmp_path, *arms_, noise=0.001)["dynamic_beats_static"]
+    assert [(row.arm, row.against) for row in verdict.rows] == [("rigl 0.1", "snip 0.1")]
+    assert verdict.text == "supported"
+
+
+def test_claims_are_frozen_and_have_different_names():
+    found = claims.discover()
+    assert len({claim.name for claim in found}) == len(found) == 7
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found[0].level = 0.5
+
+
+def test_the_tables_numbers_are_the_statistics_in_full_precision(tmp_path):
+    made = study(REALISTIC, ["digits/mlp"], 3)
+    runs = load(tmp_path, made)
+    tables.write(tables.table(runs, "digits/mlp"), "digits/mlp", tmp_path)
+    written = pd.read_csv(tmp_path / "digits-mlp.csv").set_index("arm")
+    for label, row in written.iterrows():
+        accuracy = [r["quality"]["test"]["accuracy"] for r in made if r["label"] == label and r["replicate"] == 0]
+        expected = mean(accuracy)
+        figures = (row.quality, row.quality_low, row.quality_high)
+        assert figures == pytest.approx((expected.value, *expected.interval), rel=1e-12)

@@ -1,0 +1,130 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import formatting
+from analysis.statistics import (
+    INCONCLUSIVE,
+    MOST_SEEDS,
+    REFUTED,
+    SUPPORTED,
+    Interval,
+    Region,
+    constant,
+    correlation,
+    decide,
+    geometric_mean,
+    holm,
+    mean,
+    mean_interval,
+    p_above,
+    p_below,
+    seeds_to_decide,
+)
+
+VALUES = [0.012, 0.019, 0.031, 0.024, 0.008]
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_the_interval_of_a_mean_is_students(confidence):
+    half = stats.t.ppf((1 + confidence) / 2, 4) * np.std(VALUES, ddof=1) / math.sqrt(5)
+    low, high = mean_interval(VALUES, confidence)
+    assert low == pytest.approx(np.mean(VALUES) - half) and high == pytest.approx(np.mean(VALUES) + half)
+
+
+def test_a_geometric_mean_is_the_mean_of_logarithms():
+    ratios = [3.0, 4.0, 5.0]
+    figure = geometric_mean(ratios)
+    assert figure.value == pytest.approx(60 ** (1 / 3)) and figure.n == 3
+    assert np.log(figure.interval) == pytest.approx(mean_interval(np.log(ratios)))
+    inverse = geometric_mean([1 / r for r in ratios])
+    assert inverse.value == pytest.approx(1 / figure.value)
+    assert inverse.interval.low == pytest.approx(1 / figure.interval.high)
+
+
+def test_a_ratio_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="expected positive finite numbers"):
+        geometric_mean([1.0, 0.0])
+
+
+def test_one_value_has_no_interval_and_no_value_has_no_mean():
+    assert mean([2.0]) == (2.0, None, 1)
+    assert mean([]) == (None, None, 0) and geometric_mean([]) == (None, None, 0)
+    assert p_above([1.0], 0) is None and decide(None, Region(0)) == INCONCLUSIVE
+
+
+def test_equal_values_give_an_interval_without_width_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mean_interval([0.1, 0.1, 0.1]) == Interval(pytest.approx(0.1), pytest.approx(0.1))
+        assert (p_above([2, 2], 1), p_above([2, 2], 2), p_below([2, 2], 3)) == (0.0, 1.0, 0.0)
+        assert seeds_to_decide([2, 2], 1) is None and correlation([1, 1, 1], [1, 2, 3]) is None
+    assert constant([0.3, 0.1 + 0.2]) and not constant([0.3, 0.3001])
+
+
+def test_the_one_sided_p_value_agrees_with_the_interval_that_decides():
+    low, _ = mean_interval(VALUES, 0.9)
+    assert p_above(VALUES, low) == pytest.approx(0.05)
+    assert p_above(VALUES, 0.01) == pytest.approx(1 - p_below(VALUES, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("interval", "region", "verdict"),
+    [
+        ((100, 120), Region(100), SUPPORTED),
+        ((99.9, 120), Region(100), INCONCLUSIVE),
+        ((50, 99.9), Region(100), REFUTED),
+        ((50, 100), Region(100), INCONCLUSIVE),
+        ((0, 0), Region(0, strict=True), REFUTED),
+        ((0, 1), Region(0, strict=True), INCONCLUSIVE),
+        ((0.1, 0.2), Region(0, 0.15), INCONCLUSIVE),
+        ((0.2, 0.3), Region(0, 0.15), REFUTED),
+        ((0.1, 0.14), Region(0, 0.15), SUPPORTED),
+    ],
+)
+def test_decisions_at_the_edges_of_a_region(interval, region, verdict):
+    assert decide(Interval(*interval), region) == verdict
+
+
+def test_holm_multiplies_the_smallest_p_value_by_the_number_of_tests():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_seeds_to_decide_reach_the_power_and_one_seed_less_does_not():
+    needed = seeds_to_decide(VALUES, 0.012)
+    effect = (np.mean(VALUES) - 0.012) / np.std(VALUES, ddof=1)
+
+    def power(n):  # the closed form, by the noncentral t distribution
+        return stats.nct.sf(stats.t.ppf(0.95, n - 1), n - 1, effect * math.sqrt(n))
+
+    assert power(needed) >= 0.8 > power(needed - 1)
+
+
+def test_a_mean_on_the_boundary_needs_more_seeds_than_anyone_has():
+    assert seeds_to_decide([-1.0, 1.0], 0.0) == MOST_SEEDS + 1
+    assert formatting.seeds(MOST_SEEDS + 1) == "more than 1,000"
+
+
+def test_correlation_is_pearsons():
+    assert correlation([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
+    assert correlation([1, 2], [1, 2]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "not measured"), (float("nan"), "not measured"), (0, "0"), (12.34, "12.3"), (999.96, "1,000"),
+     (0.09996, "0.100"), (1.5e9, "1.50e9"), (-0.5, "−0.500"), (123456.0, "123,456")],
+)  # fmt: skip
+def test_numbers_are_written_with_three_digits_and_unknown_ones_in_words(value, text):
+    assert formatting.number(value) == text
+
+
+def test_quantities_carry_sign_and_unit():
+    assert formatting.quantity(0.0123, "points") == "+1.23 points"
+    assert formatting.quantity(-0.02, "relative") == "−2.00 %"
+    assert formatting.quantity(5.284, "ratio") == "5.28x"
+    assert formatting.estimate(mean([0.5]), "accuracy") == "50.00 % (no interval), n = 1"
