@@ -68,10 +68,10 @@ def save(figure: Figure, stem: Path) -> None:
     plt.close(figure)
 
 
-def log_ticks(axis) -> None:
-    """Plain numbers at 1, 2 and 5 of every decade, or at the decades alone where there are many."""
+def log_ticks(axis, widest: float = 500.0) -> None:
+    """Plain numbers at 1, 2 and 5 of every decade, or at the decades alone where the ends are `widest` times apart."""
     low, high = axis.get_view_interval()
-    many = high / low > 500
+    many = max(high / low, low / high) > widest
     axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0), numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

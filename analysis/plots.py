@@ -118,7 +118,7 @@ def quality_against_energy(scene: Scene):
         _simulated_panel(scene, side, simulated, table)
     plot_style.legend_right(figure, [*handles.values(), *lines], [*handles, *[line.get_label() for line in lines]])
     plot_style.label_points(ax, [point for point in points if point[2]])
-    caption = "Small dots are seeds, outlined marks are means, the numbers beside them densities."
+    caption = "Small dots are seeds, outlined marks are means with the arm's option beside (density, or duration)."
     return figure, caption + (" Simulated arms have no energy and stand apart on the right." if simulated else "")
 
 

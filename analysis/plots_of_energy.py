@@ -25,7 +25,7 @@ def energy_ratios(scene: plots.Scene):
     figure, ax = plots.forest(rows, log=True)
     ax.axvline(1, color="black", linewidth=1)
     ax.axvline(100, color="black", linewidth=1, linestyle=":")
-    ax.set_xlim(right=150)
+    ax.set_xlim(right=max(150.0, ax.get_xlim()[1]))
     plot_style.log_ticks(ax.xaxis)
     ax.set_xlabel(scene.energy_title.replace("training energy (J, ", "energy of dense / energy (ratio, "))
     return figure, "Bars are 95 % intervals of the geometric mean, paired by seed. Dotted: the claim's 100x."
@@ -73,7 +73,7 @@ def _curve(scene: plots.Scene, points: list[dict]):
 
 def saving_against_density(scene: plots.Scene):
     """Three readings of a saving: ideal FLOPs, executed FLOPs, energy; each beside one over the density."""
-    table = scene.figures[scene.figures.density_prunable.notna() & (scene.figures.density_prunable < 1)]
+    table = scene.figures[scene.figures.parameter_share.notna() & (scene.figures.parameter_share < 1)]
     panels = {
         "ideal FLOPs": "flop_ratio_ideal",
         "executed FLOPs": "flop_ratio_executed",
@@ -85,22 +85,22 @@ def saving_against_density(scene: plots.Scene):
     handles: dict[str, Line2D] = {}
     methods = list(dict.fromkeys(scene.method(label) for label in table.arm))
     for ax, (title, column) in zip(axes, panels.items(), strict=True):
-        ax.set(xscale="log", yscale="log", title=title, xlabel="density (of what can be pruned)")
+        ax.set(xscale="log", yscale="log", title=title, xlabel="parameters / those of dense")
         ax.title.set_fontsize(9)
         for place, method in enumerate(methods):  # equal figures stay visible as rings around each other
             rows = table[[scene.method(label) == method for label in table.arm]].dropna(subset=[column])
-            rows = rows.sort_values("density_prunable")
+            rows = rows.sort_values("parameter_share")
             colour, marker = scene.marks[method]
             (handle,) = ax.plot(
-                rows.density_prunable, rows[column].astype(float), marker + "-", color=colour, linewidth=1.2,
+                rows.parameter_share, rows[column].astype(float), marker + "-", color=colour, linewidth=1.2,
                 markersize=plot_style.size(marker, 8.5 - 4 * place / len(methods)),
             )  # fmt: skip
             handles.setdefault(method, handle)
-        ends = np.array([table.density_prunable.min() * 0.8, 1.0])
-        (handles["1 / density"],) = ax.plot(ends, 1 / ends, color="#888888", linestyle=":", zorder=1)
+        ends = np.array([table.parameter_share.min() * 0.8, 1.0])
+        (handles["1 / parameters left"],) = ax.plot(ends, 1 / ends, color="#888888", linestyle=":", zorder=1)
         ax.axhline(1, color="black", linewidth=0.8)
     axes[0].set_ylabel("dense / arm (ratio)")
-    plot_style.log_ticks(axes[0].xaxis)
+    plot_style.log_ticks(axes[0].xaxis, widest=60.0)
     plot_style.log_ticks(axes[0].yaxis)
     axes[0].invert_xaxis()
     plot_style.legend_right(figure, list(handles.values()), list(handles))

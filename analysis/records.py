@@ -71,6 +71,7 @@ NULLABLE = {
 }  # fmt: skip
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples"]
+NUMBERS += ["total_parameters", "active_parameters"]
 
 
 class Selected(NamedTuple):

@@ -10,12 +10,10 @@ from analysis import arms, formatting, statistics
 from analysis.formatting import DASH, UNKNOWN
 from analysis.statistics import NOTHING, Estimate
 
-# Columns of the CSV that hold a mean and its interval, and the unit in which pages print them.
-FIGURES = ("quality", "difference", "energy_j", "energy_ratio", "cpu_s")
 NOTES = (
-    "Means with 95 % t intervals over seeds. Density: asked for / reached, of what can be pruned. Difference (to "
-    "dense; of a loss, less is better) and energy ratio are paired by seed. FLOP ratios are those of dense over the "
-    "arm: ideal counts selected products only, executed is what the kernels computed. "
+    "Means with 95 % t intervals over seeds. Density: asked for / reached, of what can be pruned in the arm's own "
+    "network. Difference (to dense; of a loss, less is better) and energy ratio are paired by seed. FLOP ratios are "
+    "those of dense over the arm: ideal counts selected products only, executed is what the kernels computed. "
     f"Simulated arms compute what they say they skip, so their energy cells are a dash ({DASH})."
 )
 
@@ -24,7 +22,8 @@ def table(runs: pd.DataFrame, task: str) -> pd.DataFrame:
     """Figures of every arm of a task, one row per arm, numbers in full precision.
 
     Returns:
-        each of FIGURES as <name>, <name>_low, <name>_high and <name>_n; energies of simulated arms are None.
+        quality, difference, energy_j, energy_ratio and cpu_s each as <name>, <name>_low, <name>_high and <name>_n;
+        energies of simulated arms are None.
     """
     return pd.DataFrame([_row(runs, task, label) for label in arms.labels(runs, task)])
 
@@ -40,6 +39,7 @@ def _row(runs: pd.DataFrame, task: str, label: str) -> dict:
         "simulated": simulated,
         "density_target": arms.density_of(first.options),
         "density_prunable": _mean(rows, "prunable_density"),
+        "parameter_share": _parameter_share(runs, task, label, dense),
         "runs": len(rows),
         "diverged": int((rows.status == "diverged").sum()),
         "failed": int((rows.status == "failed").sum()),
@@ -62,6 +62,14 @@ def _row(runs: pd.DataFrame, task: str, label: str) -> dict:
 
 def _mean(rows: pd.DataFrame, column: str) -> float | None:
     return statistics.mean(arms.quality(rows, column)).value
+
+
+def _parameter_share(runs: pd.DataFrame, task: str, label: str, dense: str | None) -> float | None:
+    """Parameters at the end over those of dense; a density that means the same for every arm."""
+    if dense is None:
+        return None
+    pairs = arms.paired_figures(runs, task, label, dense, "active_parameters")
+    return statistics.mean(pairs.arm / pairs.baseline).value
 
 
 def _columns(name: str, figure: Estimate) -> dict:
@@ -111,6 +119,7 @@ def formatted(figures: pd.DataFrame) -> pd.DataFrame:
     shown = {
         "Arm": [_name(row) for row in figures.itertuples()],
         "Density": [_density(row) for row in figures.itertuples()],
+        "Parameters / dense": [formatting.number(row.parameter_share) for row in figures.itertuples()],
         title: [_quality(row, metric) for row in figures.itertuples()],
         f"Difference ({unit})": [_cell(row, "difference", unit, empty=row.arm) for row in figures.itertuples()],
         f"Energy (J; {evidence})": [_cost(row, "energy_j") for row in figures.itertuples()],

@@ -78,7 +78,7 @@ def would_change(verdict: Verdict) -> str:
         elif "same figure" in cap:
             remedies.append("a test set that tells the seeds apart")
         elif "not measured" in cap:
-            remedies.append("records of every planned arm")
+            remedies.append("energies and records of every planned arm that can be compared")
     if not remedies:
         return "Another experiment only."
     return f"To be more than indicative: {', '.join(dict.fromkeys(remedies))}."

@@ -26,7 +26,8 @@ from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.environment import collect
 from replication.module import TrainingModule, make_optimizer
-from replication.run import fit, keep_freed_memory
+from replication.process import prepare
+from replication.run import fit
 from replication.worker import compose
 
 
@@ -76,15 +77,14 @@ def plain_seconds(steps: int) -> float:
 def main() -> int:
     """Print the ratio with its spread, and save it with the machine's description."""
     parser = argparse.ArgumentParser(prog="replication.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=1000, help="training steps of a block")
+    parser.add_argument("--steps", type=int, default=2000, help="training steps of a block")
     parser.add_argument("--blocks", type=int, default=4, help="repetitions of A B B A")
     parser.add_argument("--output", type=Path, default=Path("results/benchmark/overhead.json"))
     options = parser.parse_args()
     if options.steps < 10 or options.blocks < 1:
         print("hundredfold: --steps must be 10 or more and --blocks 1 or more", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    prepare(threads=1)
     print(f"{4 * options.blocks} blocks of {options.steps} steps, about {options.blocks * options.steps * 0.006:.0f} s")
     suite_seconds(50), plain_seconds(50)  # first use of every kernel
     ratios, times = [], {"suite": [], "plain": []}

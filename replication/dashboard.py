@@ -10,12 +10,17 @@ import sys
 from pathlib import Path
 
 
+def runs_below(results: Path) -> list[Path]:
+    """Offline runs of a results folder, oldest first."""
+    return sorted((results / "wandb").glob("offline-run-*"))
+
+
 def main() -> int:
     """List the offline runs and the commands; exit code 2 if there are none."""
     parser = argparse.ArgumentParser(prog="replication.dashboard", description=__doc__.split("\n")[0])
     parser.add_argument("--results", default="results", help="folder of the records")
-    folder = Path(parser.parse_args().results) / "wandb"
-    runs = sorted(folder.glob("offline-run-*"))
+    results = Path(parser.parse_args().results)
+    folder, runs = results / "wandb", runs_below(results)
     if not runs:
         print(
             f"hundredfold: no W&B runs in {folder}; record one with "

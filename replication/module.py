@@ -133,6 +133,7 @@ class TrainingModule(L.LightningModule):
         parameters = list(model.parameters())
         losses = torch.empty(stop - start, device=inputs.device)
         version, told = -1, time.perf_counter()
+        executed = ideal = traffic = 0.0
         model.train()
         for step in range(start, stop):
             x, y = inputs[step - start], targets[step - start]
@@ -150,21 +151,26 @@ class TrainingModule(L.LightningModule):
             session.step()
             optimizer.zero_grad(set_to_none=True)
             losses[step - start] = loss.detach()
-            self.position.executed_flops += cost.executed
-            self.position.ideal_flops += cost.ideal
-            self.position.modeled_bytes += moved
+            executed += cost.executed
+            ideal += cost.ideal
+            traffic += moved
             now = time.perf_counter()
             if now - told > 0.5:
                 told = now
                 self.progress(step + 1, self.total_steps)
                 self.meter.heartbeat(step + 1)
         self.progress(stop, self.total_steps)
+        position = self.position
+        position.executed_flops += executed
+        position.ideal_flops += ideal
+        position.modeled_bytes += traffic
         return losses
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy in nats of a batch."""
-        precision = self.experiment.trainer.precision
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        if self.experiment.trainer.precision == "float32":
+            return F.cross_entropy(self.model(x).flatten(0, -2), y.flatten())
+        with torch.autocast(x.device.type, torch.bfloat16):
             return F.cross_entropy(self.model(x).flatten(0, -2).float(), y.flatten())
 
     def batches(self, start: int, stop: int) -> Tensor:

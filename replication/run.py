@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import hashlib
 import os
-import platform
 import tempfile
 import time
 import warnings
@@ -33,6 +31,7 @@ from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.environment import collect, machine_id
 from replication.module import Segments, TrainingModule, evaluate, segment_edges
+from replication.process import prepare
 from replication.record import DIVERGED, FAILED, FINISHED, read_record, write_record
 
 Progress = Callable[[int, int], None]
@@ -96,8 +95,7 @@ _NOTHING_MEASURED = (
 
 def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:
     """Train and test under the meter; the part of the record that only a run can fill."""
-    torch.set_num_threads(experiment.trainer.threads)
-    keep_freed_memory()
+    prepare(experiment.trainer.threads)
     with meter.phase("setup"):  # whatever is no other phase: building the model, reading the data, Lightning itself
         module, reason = _train(experiment, folder, meter, reference, progress)
         test, bits = (None, None) if reason else _test(module)
@@ -127,18 +125,6 @@ def _test(module: TrainingModule) -> tuple[dict[str, float], torch.Tensor]:
     device = module.train_split.inputs.device
     with module.meter.phase("eval"):
         return evaluate(module, Split(*(t.to(device) for t in module.experiment.dataset.test())))
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed buffers of up to 32 MB instead of returning them to the kernel at every step.
-
-    Without it a step pays page faults for every large tensor, the dense baseline most of all; elsewhere a no-op.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    for parameter, value in ((-3, 32 << 20), (-1, 2**31 - 1), (-2, 64 << 20)):  # M_MMAP_, M_TRIM_THRESHOLD, M_TOP_PAD
-        mallopt(parameter, value)
 
 
 def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float) -> str | None:

@@ -40,7 +40,8 @@ def test_a_true_hundredfold_with_three_points_is_supported(tmp_path):
     words = {name: found[name].text for name in ("both_at_once", "energy_100x", "accuracy_gain", "any_saving")}
     assert set(words.values()) == {"supported"}
     best = found["energy_100x"].best
-    assert best.estimate.value == pytest.approx(120, rel=0.1) and best.rival.estimate.value == pytest.approx(110, rel=0.1)
+    assert best.estimate.value == pytest.approx(120, rel=0.1)
+    assert best.rival.estimate.value == pytest.approx(110, rel=0.1)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -109,6 +110,15 @@ def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, valu
     pairs = arms.paired_energy(runs, "digits/mlp", "dsc 0.0625", "dense")
     assert len(pairs.arm) == 0 and reason in pairs.refused[0]
     assert claims.judge(runs, ["digits/mlp"])[1].text == "not measured"
+
+
+def test_a_control_that_was_refused_is_not_called_absent(tmp_path):
+    made = made_of(dsc(5, -0.05))
+    for one in made:
+        one["energy"]["unmetered_fraction"] = 0.1
+    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    assert found["both_at_once"].word == "refuted"  # by its accuracy alone
+    assert found["both_at_once"].caps == ("the dense-against-dense control cannot be used", "energy not measured")
 
 
 def test_evidence_that_changes_between_seeds_is_not_averaged(tmp_path):

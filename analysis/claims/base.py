@@ -207,6 +207,8 @@ def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) ->
         words = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}
         caps += [words.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
         caps += control_problem(runs, task)
+        if measured and any(part.verdict == NOT_MEASURED and part.unit == "ratio" for r in rows for part in r.parts):
+            caps.append("energy not measured")
     if any(row.no_spread for row in measured):
         caps.append("all seeds gave the same figure")
     unmeasured = [row.arm for row in rows if row.verdict == NOT_MEASURED]
@@ -217,10 +219,10 @@ def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) ->
 
 def control_problem(runs: pd.DataFrame, task: str) -> list[str]:
     """What is wrong with the dense-against-dense control of a task; empty if it holds 1."""
-    ratios, _ = arms.repeated_energy(runs, task)
+    ratios, refused = arms.repeated_energy(runs, task)
     control = statistics.geometric_mean(ratios)
     if control.interval is None:
-        return ["no dense-against-dense control"]
+        return ["the dense-against-dense control cannot be used" if refused else "no dense-against-dense control"]
     if not control.interval.low <= 1 <= control.interval.high:
         return ["the dense-against-dense control excludes 1"]
     return []

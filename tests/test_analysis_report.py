@@ -1,0 +1,238 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import formatting, report, tables
+from analysis.__main__ import main
+from tests.record_factory import REALISTIC, Arm, diverged, failed, plan_of, study, write
+
+ROOT = Path(__file__).resolve().parent.parent
+FEW = [arm for arm in REALISTIC if arm.method in ("dense", "dense_small", "rigl", "snip", "dsc")]
+SCRIPT = "<script>alert('é & 1_000 %')</script>"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A report of one task with a diverged, a failed and a missing run, and an arm with a hostile name."""
+    folder = tmp_path_factory.mktemp("built")
+    made = study([*FEW, Arm("odd", "neurons", {"density": 0.5}, 1.8, -0.001, label=SCRIPT)], ["digits/mlp"], 3)
+    made[9] = diverged(made[9])
+    made[10] = failed(made[10], "MemoryError: <b>out</b>")
+    write(made[:-1], folder / "results")
+    report.build(folder / "results", folder / "reports" / "quick", "quick", plan_of(made))
+    return folder / "reports" / "quick", made
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text()
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<style>.*?</style>|<img[^>]*>", "", page)).split())
+
+
+def test_every_file_of_a_report_is_there(built):
+    folder, _ = built
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"report.html", "records.csv", "records.parquet", "verdicts.json", "verdicts.md"} <= names
+    assert {f"tables/digits-mlp.{end}" for end in ("csv", "md", "tex")} <= names
+    assert {f"plots/digits-mlp-{plot}.{end}" for plot in report.PLOT_TITLES for end in ("png", "svg")} <= names
+    assert not [path for path in folder.parent.iterdir() if path != folder]
+
+
+def test_the_page_asks_for_nothing_outside_of_it(built):
+    page = page_of(built[0])
+    assert not re.search(r"<(script|link|iframe|object)\b", page) and "@import" not in page and "url(" not in page
+    sources = re.findall(r'src="([^"]{0,30})', page)
+    assert len(sources) == len(report.PLOT_TITLES) and all(s.startswith("data:image/svg+xml;base64,") for s in sources)
+
+
+def test_the_first_line_says_what_the_joules_are(built):
+    body = page_of(built[0]).split("<body>")[1]
+    first = re.search(r"<p[^>]*>(.*?)</p>", body).group(1)
+    assert first == "Energy on this page is a CPU-time proxy; energy was not measured."
+
+
+def test_a_hostile_label_is_escaped_everywhere(built):
+    folder, _ = built
+    page = page_of(folder)
+    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>out</b>" not in page
+    assert "<script>" not in (folder / "tables" / "digits-mlp.md").read_text()
+    tex = (folder / "tables" / "digits-mlp.tex").read_text()
+    assert r"\textless{}script\textgreater{}alert('é \& 1\_000 \%')" in tex
+
+
+def test_failures_and_exclusions_are_named(built):
+    folder, made = built
+    text = text_of(page_of(folder))
+    assert f"{made[9]['label']}, seed 0 diverged (loss is not finite at step 40)" in text
+    assert "seed 0 failed (MemoryError" in text and "seed 2 was planned and has no record" in text
+    assert "rigl 0.1, snip 0.1 simulated" in text and "1 of 33 planned runs have no record" in text
+
+
+def test_no_cell_says_nan(built):
+    folder, _ = built
+    for path in ("report.html", "tables/digits-mlp.md", "verdicts.md"):
+        assert not re.search(r"\b(nan|None|inf)\b", text_of((folder / path).read_text()), re.IGNORECASE), path
+
+
+def test_the_tables_of_the_page_are_the_csv(built):
+    folder, _ = built
+    text = text_of(page_of(folder))
+    for row in pd.read_csv(folder / "tables" / "digits-mlp.csv").itertuples():
+        assert formatting.quantity(row.quality, row.metric).removesuffix(" %") in text
+        if row.energy_ratio_n:
+            assert formatting.quantity(row.energy_ratio, "ratio") in text
+
+
+def test_verdicts_are_written_as_data(built):
+    verdicts = json.loads((built[0] / "verdicts.json").read_text())
+    assert {v["claim"] for v in verdicts} >= {"both_at_once", "energy_100x", "importance_matters"}
+    energy = next(v for v in verdicts if v["claim"] == "energy_100x")
+    assert energy["verdict"] == "refuted" and "energy is a CPU-time proxy" in energy["caps"]
+    assert energy["best"]["interval_95"][0] < energy["best"]["estimate"] < energy["best"]["interval_95"][1]
+    assert energy["best"]["text"] in (built[0] / "verdicts.md").read_text()
+
+
+def test_the_records_lie_beside_the_page(built):
+    folder, made = built
+    assert len(pd.read_parquet(folder / "records.parquet")) == len(pd.read_csv(folder / "records.csv")) == len(made) - 1
+
+
+def test_latex_tables_are_balanced(built):
+    tex = (built[0] / "tables" / "digits-mlp.tex").read_text()
+    assert tex.count(r"\begin{") == tex.count(r"\end{") == 2
+    bare = re.sub(r"\\[{}%&_#$]", "", tex)
+    assert bare.count("{") == bare.count("}")
+    rows = [line for line in bare.splitlines() if line.rstrip().endswith("\\\\")]
+    assert rows and len({line.count("&") for line in rows}) == 1
+
+
+NUMBER = re.compile(r"\d[\d,]*\.\d+|\d{2,}")
+
+
+def render(tmp_path, monkeypatch, change=lambda one: one, name="one") -> str:
+    """The text of a page without its plots, which take long and are pictures."""
+    monkeypatch.setattr(report.plots, "draw", lambda *_: [])
+    made = [change(one) for one in study(FEW, ["digits/mlp", "topics/gpt"], 3)]
+    report.build(write(made, tmp_path / name / "results"), tmp_path / name / "report", "quick", plan_of(made))
+    return text_of(page_of(tmp_path / name / "report"))
+
+
+def scaled(one):
+    """The same record with every measured number changed."""
+    for block in ("energy", "time", "quality", "flops", "bytes", "density"):
+        one[block] = _scale(one[block], one["seed"] + (3 if one["method"] != "dense" else 0))
+    return one
+
+
+def _scale(value, seed):
+    if isinstance(value, dict):
+        return {key: _scale(item, seed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scale(item, seed) for item in value]
+    return value * (0.83 - 0.011 * seed) if isinstance(value, float) else value
+
+
+def test_numbers_come_from_records_and_change_with_them(tmp_path, monkeypatch):
+    before = NUMBER.findall(render(tmp_path, monkeypatch))
+    after = NUMBER.findall(render(tmp_path, monkeypatch, scaled, "two"))
+    template = set(NUMBER.findall(text_of(report.TEMPLATE.read_text())))
+    stuck = {n for n in set(before) & set(after) if n not in template}
+    results = {n for n in before if "." in n} - template
+    assert len(results - stuck) > 100
+    assert len(stuck & results) < 0.25 * len(results), sorted(stuck)
+
+
+def test_a_number_typed_by_hand_would_not_change():
+    template = text_of(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", report.TEMPLATE.read_text()))
+    # arithmetic, constants with their source, and the claim; results would be longer
+    allowed = {"100", "2026", "2602.19260", "1.5", "90", "95", "45", "4.6", "1.69", "2014", "2021", "31", "32", "10"}
+    assert {n for n in NUMBER.findall(template)} <= allowed
+
+
+@pytest.mark.parametrize(
+    ("energy", "sentence"),
+    [
+        ({"source": "rapl", "evidence": "measured"}, "Energy on this page was measured (rapl)."),
+        ({"source": "zeus-apple", "evidence": "modeled"}, "Energy on this page is modeled (zeus-apple)"),
+        (
+            {"source": "none", "evidence": "none", "phases_j": None, "training_j": None, "spent_j": None,
+             "productive_j": None},
+            "Energy was not measured",
+        ),
+    ],
+)  # fmt: skip
+def test_pages_of_every_evidence_class(tmp_path, energy, sentence):
+    made = study(FEW[:3] + FEW[-1:], ["topics/gpt"], 2, **energy)
+    for one in made:
+        if energy["source"] == "none":
+            for point in one["quality"]["curve"]:
+                point["training_j"] = None
+    verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
+    text = text_of(page_of(tmp_path / "report"))
+    assert sentence in text and not re.search(r"\bnan\b", text)
+    word = {v.claim.name: v.word for v in verdicts}["energy_100x"]
+    assert (word == "not measured") == (energy["source"] == "none")
+
+
+@pytest.mark.parametrize("keep", [lambda r: r["method"] == "dense", lambda r: r["method"] == "dsc"])
+def test_a_study_that_has_only_begun_makes_a_page(tmp_path, keep):
+    made = [r for r in study(FEW, ["digits/mlp"], 1) if keep(r)]
+    made[-1] = failed(made[-1])
+    verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
+    assert not {v.word for v in verdicts} & {"supported", "refuted"}
+    assert "nan" not in text_of(page_of(tmp_path / "report")).lower().split()
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "analysis", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_mistake_ends_with_two_and_one_sentence(tmp_path):
+    result = run("--results", tmp_path / "none", "--output", tmp_path / "report")
+    assert result.returncode == 2 and result.stdout == "" and not (tmp_path / "report").exists()
+    assert re.fullmatch(r"analysis: no records below .*another folder\n", result.stderr)
+
+
+def test_mistakes_write_nothing(tmp_path, capsys):
+    made = study(FEW, ["digits/mlp"], 1)
+    results = write(made, tmp_path / "results")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    plan = tmp_path / "results" / "plan.json"
+    for wrong, sentence in {
+        ("--suite", "other", "--output", str(tmp_path / "report")): "of the suite 'other'",
+        ("--output", str(tmp_path / "taken")): "holds something else than a report",
+        ("--output", str(tmp_path / "file")): "is a file",
+        ("--output", str(tmp_path / "file" / "report")): "cannot be written",
+        ("--plan", str(plan), "--output", str(tmp_path / "report")): "not readable as JSON",
+    }.items():
+        assert main(["--results", str(results), *wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report.plots, "draw", lambda *_: [])
+    results = write(study(FEW, ["digits/mlp"], 2), tmp_path / "results")
+    arguments = ["--results", str(results), "--output", str(tmp_path / "report")]
+    assert main(arguments) == 0
+    (tmp_path / "report" / "tables" / "stale.csv").write_text("old")
+    first = page_of(tmp_path / "report")
+    assert main(arguments) == 0
+    assert page_of(tmp_path / "report") == first and not (tmp_path / "report" / "tables" / "stale.csv").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "results"]
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_tasks_make_safe_file_names():
+    assert tables.file_stem("digits/../mlp x") == "digits----mlp-x"

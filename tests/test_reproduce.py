@@ -1,0 +1,86 @@
+import json
+import sys
+
+import pytest
+
+from replication import reproduce, suite
+
+SMALL = """
+title: A test
+sweeps:
+  - overrides: [dataset=digits, model=mlp, recipe.steps=24, trainer.segments=2, "model.widths=[32]"]
+    seeds: 2
+    seconds: 1
+    arms: [method=dense, method=dense replicate=1, method=dense_small, method=dsc method.density=0.25 method.interval=4]
+"""
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs `replication.reproduce` on a folder of suites of its own; returns exit code, output and errors."""
+    (tmp_path / "suites").mkdir()
+    monkeypatch.setattr(suite, "SUITES", tmp_path / "suites")
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+
+    def run(name, text=None):
+        if text is not None:
+            (tmp_path / "suites" / f"{name}.yaml").write_text(text)
+        monkeypatch.setattr(sys, "argv", ["reproduce", name, *folders])
+        code = reproduce.main()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path):
+    code, out, err = command("small", SMALL)
+    assert code == 0, err
+    assert "digits/mlp: 8 runs of dense, dense_small 0.25, dsc 0.25" in out and "Energy: " in out
+    records = sorted((tmp_path / "results").rglob("record.json"))
+    written = [path.stat().st_mtime_ns for path in records]
+    assert len(records) == 8
+    page = (tmp_path / "reports" / "small" / "report.html").read_text()
+    assert "dsc 0.25" in page and "http-equiv" not in page.split("<body")[1]
+    assert list((tmp_path / "reports" / "small").rglob("*.svg")) and list((tmp_path / "reports").rglob("*.tex"))
+    code, out, err = command("small")
+    assert code == 0 and "8 are done and 0 remain" in out
+    assert [path.stat().st_mtime_ns for path in records] == written
+
+
+def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, tmp_path):
+    text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
+    text = text.replace("seeds: 2", "seeds: 1")
+    code, out, err = command("failing", text)
+    assert code == 1 and "dsc_frozen" in err and "starts from the run method=dsc" in err
+    assert (tmp_path / "reports" / "failing" / "report.html").exists()
+
+
+def test_mistakes_exit_with_2_and_write_nothing(command, tmp_path):
+    wrong = SMALL.replace("dense_small", "dense_smal")
+    for name, text in {"missing": None, "broken": "title: x", "wrong": wrong}.items():
+        code, out, err = command(name, text)
+        assert code == 2 and err.startswith("hundredfold: ") and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists() and not (tmp_path / "reports").exists()
+
+
+def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
+    from replication import dashboard
+    from replication.run import run
+    from replication.wandb_mirror import mirror
+    from replication.worker import compose
+
+    result = run(compose(["recipe.steps=20", "model.widths=[16]", "trainer.segments=2", f"results={tmp_path}"]))
+    folder = mirror(result.record, result.folder, project="hundredfold", mode="offline")
+    assert folder.name.startswith("offline-run-") and result.record["run_id"] in folder.name
+    files = list(folder.glob("*.wandb"))
+    assert len(files) == 1 and b"validation/accuracy" in files[0].read_bytes()
+    assert dashboard.runs_below(tmp_path) == [folder]
+
+
+def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
+    from replication.run import run
+    from replication.worker import compose
+
+    result = run(compose(["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]))
+    assert json.loads((result.folder / "record.json").read_text())["run_id"] == result.folder.parent.name
