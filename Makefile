@@ -20,7 +20,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@echo "Setting up $(VENV): downloads about 3 GB once, 2 to 5 minutes"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 reproduce: setup ## Run the suite SUITE (default quick, about 10 minutes) and write reports/SUITE/report.html.

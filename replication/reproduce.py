@@ -19,7 +19,7 @@ from replication.energy.sources import choose
 from replication.suite import Suite, load_suite
 from replication.sweep import identify, run_all
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def reproduce(options: argparse.Namespace) -> int:
         jobs = [suite.jobs[i].overrides for i in todo]
         outcomes = run_all(jobs, suite=suite.name, weights=[seconds[i] for i in todo])
     output = Path(options.reports) / suite.name
-    console.print(verdict_table(build(Path(options.results), output, suite.name, runs)))
+    console.print(verdict_table(build(Path(options.results), output, suite.name, runs)), soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:

@@ -64,9 +64,9 @@ def test_a_suite_runs_every_seed_as_a_block_in_alternating_order():
     seeds = [int(o.removeprefix("seed=")) for job in mlp for o in job if o.startswith("seed=")]
     assert seeds == sorted(seeds) and len(set(seeds)) == 5
     arms = {seed: [tuple(job[2:-2]) for job, s in zip(mlp, seeds, strict=True) if s == seed] for seed in (0, 1)}
-    physical = {seed: [arm for arm in arms[seed] if arm[0] != "method=dsc_frozen"] for seed in arms}
+    physical = {seed: [arm for arm in arms[seed] if "method=dsc_frozen" not in arm] for seed in arms}
     assert physical[1] == physical[0][::-1]
-    assert arms[1][-1][0] == "method=dsc_frozen"
+    assert "method=dsc_frozen" in arms[1][-1]
 
 
 def test_an_unknown_suite_is_named_with_the_known_ones():
