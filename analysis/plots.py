@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
@@ -205,7 +204,7 @@ def quality_differences(scene: Scene):
     rows = []
     for row in scene.figures.itertuples():
         if row.difference_n:
-            interval = None if np.isnan(row.difference_low) else statistics.Interval(
+            interval = None if pd.isna(row.difference_low) else statistics.Interval(
                 row.difference_low * scene.scale, row.difference_high * scene.scale)  # fmt: skip
             figure = statistics.Estimate(row.difference * scene.scale, interval, row.difference_n)
             rows.append((row.arm, figure, *scene.mark(row.arm)))

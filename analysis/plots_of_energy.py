@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.lines import Line2D
 
 from analysis import arms, plot_style, plots, statistics
@@ -16,7 +17,7 @@ def energy_ratios(scene: plots.Scene):
         rows.append(("dense against dense", statistics.geometric_mean(control), "#000000", "o"))
     for row in scene.figures.itertuples():
         if row.energy_ratio_n:
-            interval = None if np.isnan(row.energy_ratio_low) else statistics.Interval(
+            interval = None if pd.isna(row.energy_ratio_low) else statistics.Interval(
                 row.energy_ratio_low, row.energy_ratio_high)  # fmt: skip
             figure = statistics.Estimate(row.energy_ratio, interval, row.energy_ratio_n)
             rows.append((row.arm, figure, *scene.mark(row.arm)))

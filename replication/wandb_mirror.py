@@ -64,4 +64,5 @@ def mirror(record: dict[str, Any], folder: Path, *, project: str, mode: str) -> 
     run.summary["status"] = record["status"]
     path = Path(run.dir).parent
     run.finish()
+    wandb.teardown()  # W&B's own process has written everything and is gone
     return path
