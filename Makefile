@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan test lint benchmark dashboard lock clean
+.PHONY: help setup reproduce plan test lint benchmark dashboard readme lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -40,6 +40,9 @@ benchmark: setup ## Print what the framework costs per training step over a plai
 
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
 	@$(RUN) -m replication.dashboard
+
+readme: setup ## Put the verdicts of results/quick into the README.
+	@$(RUN) -m analysis.summary
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

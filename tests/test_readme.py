@@ -31,3 +31,14 @@ def test_the_readme_names_every_method():
 
     for name in discover(methods, Method):
         assert f"`{name}`" in README
+
+
+def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
+    import json
+
+    from analysis.summary import insert
+
+    verdicts = json.loads((ROOT / "results" / "quick" / "verdicts.json").read_text())
+    assert insert(README, verdicts) == README, "run `make readme`"
+    changed = [{**verdicts[0], "verdict": "supported", "text": "supported"}, *verdicts[1:]]
+    assert insert(README, changed) != README
