@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,13 @@ def test_an_unknown_suite_is_named_with_the_known_ones():
         load_suite("fast", "results")
     with pytest.raises(ValueError, match="unknown"):
         load_suite("../config", "results")
+
+
+def test_a_single_run_writes_into_its_results_folder_alone(tmp_path):
+    root = Path(__file__).resolve().parent.parent
+    overrides = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}/r"]
+    command = [sys.executable, "-m", "replication.train", *overrides]
+    before = sorted(root.iterdir())
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
+    assert sorted(root.iterdir()) == before and [path.name for path in (tmp_path / "r").iterdir()] == ["runs"]

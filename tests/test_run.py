@@ -1,8 +1,10 @@
 import dataclasses
 import json
-import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,20 +64,16 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path)
 
 
 def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
-    overrides = ["recipe.steps=400", *ARMS["dsc"]]
+    overrides = ["recipe.steps=2000", "trainer.segments=20", *ARMS["dsc"]]
     whole = run(experiment(tmp_path / "whole", *overrides)).record
     target = experiment(tmp_path / "killed", *overrides)
     folder = run_folder(target.config)
-    child = os.fork()
-    if child == 0:
-        run(target, progress=lambda done, total: time.sleep(0.02))
-        os._exit(0)
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoint.ckpt").exists() and time.monotonic() < deadline:
+    command = [sys.executable, "-m", "replication.train", *SHORT, *MODEL, *overrides, f"results={tmp_path}/killed"]
+    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL)
+    while not (folder / "checkpoint.ckpt").exists() and process.poll() is None:
         time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert read_record(folder) is None
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and read_record(folder) is None
     record = run(target).record
     assert record["weights_sha256"] == whole["weights_sha256"]
     assert record["segments"] == 2
