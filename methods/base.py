@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Diverged(ValueError):
@@ -58,6 +58,14 @@ class Fold(NamedTuple):
     constant: Tensor  # [n]; mean output that goes into the reader's bias, 0 for none
 
 
+class Batch(NamedTuple):
+    """What one training step sees."""
+
+    inputs: Tensor  # [B, ...]
+    targets: Tensor  # [B] classes or [B, L] tokens
+    ids: Tensor | None = None  # long [B]: row of each example in the training split
+
+
 @dataclass(frozen=True)
 class Topology:
     """What exists after a decision; whatever it does not name stays as it is.
@@ -67,12 +75,20 @@ class Topology:
         trained: layer -> bool [O, I], a superset of active; receives WEIGHT_GRAD and updates. Default: active.
         units: group -> bool [n]; neurons, heads or channels that exist.
         folds: group -> what the leaving units hand over to those that stay.
+        values: layer -> [O, I]; weights to be set, before the masks.
+        frozen: names of modules whose parameters are not trained until another decision says so.
+        memory: what the method will want to know again; it comes back as `NetView.memory`.
+        rewind: every parameter goes back to its value before step `Method.rewind_step`, the optimizer's state is cleared.
     """
 
     active: Mapping[str, Tensor] = field(default_factory=dict)
     trained: Mapping[str, Tensor] = field(default_factory=dict)
     units: Mapping[str, Tensor] = field(default_factory=dict)
     folds: Mapping[str, Fold] = field(default_factory=dict)
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+    frozen: frozenset[str] | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    rewind: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,9 @@ class LayerView(NamedTuple):
 
     weight: Tensor  # [O, I]
     active: Tensor  # bool [O, I]
-    grad: Tensor | None  # [O, I] gradient of every weight, inactive ones too; only for methods that need dense_grad
+    trained: Tensor  # bool [O, I]
+    grad: Tensor | None  # [O, I] of this step, in an update only; of the trained weights (`grad`) or all (`dense_grad`)
+    grad_mean: Tensor | None  # [O, I] exponential average of the gradient of every weight; only with `grad_mean`
 
 
 class UnitView(NamedTuple):
@@ -144,32 +162,64 @@ class NetView(NamedTuple):
 
     layers: Mapping[str, LayerView]
     units: Mapping[str, UnitView]
+    blocks: tuple[str, ...]  # residual blocks in order; without any, the layers
+    stem: tuple[str, ...]  # parameters before the first block
     generator: torch.Generator  # the only source of randomness
     total_steps: int
+    learning_rate: float  # of the step just taken
     reference: Mapping[str, Tensor]  # final units of the run that `Method.reference` names
+    memory: Mapping[str, Tensor]  # what earlier decisions asked to remember
+    batch: Batch | None  # of the step just taken
     charge: Callable[[float], None]  # report the FLOPs of products that a decision itself computes
+    probe: Callable[[Callable[[nn.Module], Any]], Any]  # call a function of the model, charge its FLOPs, undo its changes
+    losses: Callable[[nn.Module, Batch], Tensor]  # [B] loss of every example
+
+
+class Site(NamedTuple):
+    """What a method may use when it changes the model itself."""
+
+    training: Batch | None  # the training split, where the loop has told the session
+    batch: Callable[[], Batch | None]  # what the model is being trained on; None while it is evaluated
+    total_steps: int
+    charge: Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Method:
     """A method of training; this base class trains densely.
 
-    Fields of a subclass are its hyperparameters. A method holds no state and touches no tensor: it answers
-    questions, and the session applies, enforces and meters the answers.
+    Fields of a subclass are its hyperparameters. A method holds no state and touches no tensor of the model, except in
+    `adapt`: it answers questions, and the session applies, enforces and meters the answers.
+
+    `selects` names what it decides about: weights, units, operands (entries of single products), samples, tokens (that
+    enter a residual block), inputs (their shape), layers (that are trained).
+    `needs` names signals that cost or that must be kept: grad (free), dense_grad (of every weight, at update steps),
+    grad_mean (of every weight, at every step), unit_statistics, outgoing_grad, losses (of the training examples, as last
+    seen), fresh_losses (of the batch, by a forward pass before its training step), batch (the loop must train by
+    `Session.backward`).
+    `physicality`: physical (what is not selected is neither computed nor stored), partial (some of it is computed) or
+    masked (simulated on dense kernels: its accuracy counts, its energy does not).
     """
 
-    family: ClassVar[str] = "dense"  # dense, dense_control, static, dynamic, neurons, control
+    family: ClassVar[str] = "dense"  # one of FAMILIES
     source: ClassVar[str] = ""  # paper, arXiv id, equation or algorithm
+    extra_cost: ClassVar[str] = "none"  # what it computes beside the three products
+    selects: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    physicality: ClassVar[str] = "physical"
     twin_of: ClassVar[str | None] = None  # a control that differs from this method in its choice alone
     reference: ClassVar[str | None] = None  # method whose finished run (same options, same seed) is read at the start
-    needs: ClassVar[frozenset[str]] = frozenset()  # signals that cost: dense_grad, unit_statistics, outgoing_grad
     replaces_step: ClassVar[bool] = False  # an update step changes the topology and no weight
-    selects: ClassVar[str] = "nothing"  # weights, operands, units or nothing
     rescale: ClassVar[bool] = False  # scale the first units' outgoing weights up by the square root of 1 / density
-    backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (tensors really shrink)
+    backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (smaller products)
+    grad_decay: ClassVar[float] = 0.9  # of `grad_mean`
+    rewind_step: ClassVar[int | None] = None  # step whose parameters `Topology.rewind` restores
+    cost_varies: ClassVar[bool] = False  # what it selects depends on the data, so that its cost is counted repeatedly
     update: ClassVar[UpdateSchedule | None] = None
     width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with
-    duration: ClassVar[float] = 1.0  # fraction of the steps that are trained; the schedule fits into them
+    duration: ClassVar[float] = 1.0  # fraction of the recipe's steps that its schedule is fitted into
+    table_rate: ClassVar[float] = 1.0  # learning rate of tables with sparse gradients over that of the recipe
+    recipe: ClassVar[Mapping[str, float]] = {}  # changes of the recipe, such as {"weight_decay": 0.0}
 
     def label(self) -> str:
         """The arm's name in tables: the method and its main option."""
@@ -179,16 +229,40 @@ class Method:
     @property
     def simulated(self) -> bool:
         """Whether what is not selected is computed all the same, on zeros."""
-        return self.selects != "nothing" and self.backend == "masked"
+        return self.physicality == "masked"
+
+    @property
+    def operand_backend(self) -> str:
+        """The back end of the products; `backend` is that of the units where there are any."""
+        return "masked" if "units" in self.selects else self.backend
 
     @classmethod
     def name(cls) -> str:
         return cls.__module__.rpartition(".")[2]
 
+    # ---- before the run ---------------------------------------------------------------------------------------------
+    def positions(self, steps: int) -> range | list[int]:
+        """Position in the schedule of every training step; as many as there are training steps.
+
+        Args:
+            steps: of the schedule.
+        """
+        return range(steps)
+
+    def adapt(self, model: nn.Module, site: Site) -> None:
+        """Change the model in place: parameters that this adds are given to the optimizer, those that go are taken.
+
+        Draw from torch's global generator, which is seeded for it.
+
+        Raises:
+            ValueError: the model has no such part.
+        """
+
     def init_topology(self, net: NetView) -> Topology:
         """The topology before the first step."""
         return Topology()
 
+    # ---- at every step ----------------------------------------------------------------------------------------------
     def due(self, step: int, total: int) -> bool:
         """Whether `update_topology` is asked at this step."""
         return self.update is not None and self.update.due(step, total)
@@ -204,6 +278,40 @@ class Method:
     def select_operands(self, product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection):
         """The selection within one product; `forward` is what this method selected in the forward product."""
         return exact(product, forward)
+
+    def select_samples(self, step: int, total: int, losses: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Weight of every example of the batch, [B]; 0 is not computed, None trains all alike.
+
+        The step's loss is the sum of weight x loss over B.
+
+        Args:
+            losses: [B]; by `needs` fresh, or as last seen (NaN where never); zeros without either.
+        """
+        return None
+
+    def select_tokens(self, step: int, total: int, block: int, blocks: int, count: int, generator) -> Tensor | None:
+        """Positions, long [k] ascending, that enter a residual block in training; none skips the block, None is all.
+
+        Args:
+            count: positions that there are.
+        """
+        return None
+
+    def transform(self, step: int, total: int, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch in another shape, such as fewer pixels or tokens."""
+        return inputs, targets
+
+    def penalty(self, net: Mapping[str, Tensor], units: Mapping[str, Any]) -> Tensor | None:
+        """A differentiable term added to every step's loss.
+
+        Args:
+            net: parameter name -> parameter.
+            units: group -> `UnitGroup`.
+        """
+        return None
+
+
+FAMILIES = ("dense", "dense_control", "static", "dynamic", "neurons", "selective", "control")
 
 
 def check_fraction(name: str, value: float, *, zero: bool = False) -> None:

@@ -15,6 +15,7 @@ class DenseShort(Method):
 
     family = "dense_control"
     source = "control: arXiv:2307.06440"
+    extra_cost = "none"
 
     duration: float = 0.25  # fraction of the steps
 

@@ -16,6 +16,7 @@ class DenseSmall(Method):
 
     family = "dense_control"
     source = "control: the equally small dense network"
+    extra_cost = "none"
 
     density: float = 0.25  # fraction of the hidden units
 

@@ -31,7 +31,8 @@ class Dsc(Method):
 
     family = "neurons"
     source = "this project"
-    selects = "units"
+    extra_cost = "unit statistics, one gram matrix per update, wider probe steps"
+    selects = frozenset({"units"})
     needs: ClassVar[frozenset[str]] = frozenset({"unit_statistics", "outgoing_grad"})
 
     density: float = 0.125  # fraction of the hidden neurons at the end
@@ -53,6 +54,10 @@ class Dsc(Method):
     bonus: float = 0.5  # exploration bonus of the reservoir's order
     rescale: bool = True  # initial outgoing weights as wide as those of a network of the seed's size
     dense_start: float = 0.0  # fraction of the run with every unit, an ablation
+
+    @property
+    def physicality(self) -> str:
+        return "physical" if self.backend == "compact" else "masked"
 
     def __post_init__(self):
         for name in ("density", "head_density"):

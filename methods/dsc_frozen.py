@@ -17,6 +17,7 @@ class DscFrozen(Dsc):
 
     family = "control"
     source = "this project"
+    extra_cost = "the run of dsc that it reads, not in its energy"
     reference = "dsc"
     needs: ClassVar[frozenset[str]] = frozenset()
 

@@ -19,6 +19,7 @@ class DscRandom(Dsc):
 
     family = "control"
     source = "this project"
+    extra_cost = "as dsc, less the gram matrices"
     twin_of = "dsc"
 
     def label(self) -> str:

@@ -7,6 +7,7 @@ Extra cost: sorting the weights at update steps; dense steps until the schedule 
 
 from dataclasses import dataclass
 
+from methods.allocation import allocate
 from methods.base import Method, NetView, Topology, UpdateSchedule, check_fraction
 from methods.importance import top, top_global
 from methods.schedules import cubic, progress
@@ -18,7 +19,9 @@ class Gmp(Method):
 
     family = "static"
     source = "arXiv:1710.01878"
-    selects = "weights"
+    extra_cost = "sorting at update steps; dense steps first"
+    selects = frozenset({"weights"})
+    physicality = "masked"
 
     density: float = 0.1  # fraction of the prunable weights at the end
     scope: str = "layer"  # rank within each layer or over the network: layer or global
@@ -42,4 +45,5 @@ class Gmp(Method):
         scores = {name: layer.weight.abs().masked_fill(~layer.active, -1) for name, layer in net.layers.items()}
         if self.scope == "global":
             return Topology(top_global(scores, round(density * sum(s.numel() for s in scores.values()))))
-        return Topology({name: top(score, round(density * score.numel())) for name, score in scores.items()})
+        counts = allocate({name: tuple(score.shape) for name, score in scores.items()}, density, "uniform")
+        return Topology({name: top(score, counts[name]) for name, score in scores.items()})

@@ -18,7 +18,9 @@ class RandomErk(Method):
 
     family = "static"
     source = "arXiv:1707.04780; arXiv:1911.11134"
-    selects = "weights"
+    extra_cost = "none"
+    selects = frozenset({"weights"})
+    physicality = "masked"
 
     density: float = 0.1  # fraction of the prunable weights
     distribution: str = "erk"  # over the layers: erk, er or uniform

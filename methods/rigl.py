@@ -19,6 +19,7 @@ class Rigl(Set):
     """Drops the smallest weights and grows those with the largest dense gradient."""
 
     source = "arXiv:1911.11134"
+    extra_cost = "dense weight gradients at update steps"
     needs = frozenset({"dense_grad"})
     replaces_step = True
 

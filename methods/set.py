@@ -21,6 +21,7 @@ class Set(RandomErk):
 
     family = "dynamic"
     source = "arXiv:1707.04780"
+    extra_cost = "sorting at update steps"
 
     drop: float = 0.3  # fraction of a layer's active weights, annealed to 0
     update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.75)

@@ -17,7 +17,9 @@ class Snip(Method):
 
     family = "static"
     source = "arXiv:1810.02340"
-    selects = "weights"
+    extra_cost = "one forward and dense backward pass"
+    selects = frozenset({"weights"})
+    physicality = "masked"
     needs = frozenset({"dense_grad"})
     replaces_step = True
 

@@ -57,7 +57,7 @@ def plain_seconds(steps: int) -> float:
         module.meter.close()
     model, recipe = module.model, module.experiment.recipe
     optimizer = make_optimizer(model, recipe)
-    rows, rates = module.batches(0, steps), recipe.rates(steps)
+    rows, rates = module.batches(0, steps), module.rates
     inputs, targets = module.train_split
     parameters = list(model.parameters())
     start = time.process_time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,15 @@ class Experiment:
 
     @property
     def steps(self) -> int:
+        return len(self.method.positions(self._schedule_steps))
+
+    def learning_rates(self) -> list[float]:
+        """Learning rate of every training step."""
+        rates = self.recipe.rates(self._schedule_steps)
+        return [rates[position] for position in self.method.positions(self._schedule_steps)]
+
+    @property
+    def _schedule_steps(self) -> int:
         return max(1, round(self.recipe.steps * self.method.duration))
 
 
@@ -121,6 +130,9 @@ def register() -> None:
 
 
 def _plain(value: Any) -> Any:
+    """A value of an option as a configuration writes it; a method within a method with its name and options."""
+    if isinstance(value, Method):
+        return {"name": value.name()} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
     return list(value) if isinstance(value, tuple) else value
@@ -139,7 +151,9 @@ def build(cfg: DictConfig) -> Experiment:
     for name, value in (("seed", seed), ("replicate", replicate)):
         if type(value) is not int or value < 0:
             raise ValueError(f"{name}={value}: expected a whole number, 0 or more")
+    config["method"] = _plain(parts["method"])  # nested methods with every option written out
     recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
+    recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
     return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, config=config)
 

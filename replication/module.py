@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import Diverged
-from methods.execution.session import Session, StepCost
+from methods.base import Batch, Diverged
+from methods.execution.session import Session, cross_entropy
 from replication.config import Experiment, Recipe
 from replication.datasets.base import DataSpec, Split
 from replication.energy.meter import Meter
@@ -49,8 +49,6 @@ class Position:
     """How far a run has come, and what it has counted on the way; all of it is in the checkpoint."""
 
     step: int = 0
-    executed_flops: float = 0.0
-    ideal_flops: float = 0.0
     modeled_bytes: float = 0.0
     curve: list[dict] = field(default_factory=list)
     density_curve: list[dict] = field(default_factory=list)
@@ -83,6 +81,7 @@ class TrainingModule(L.LightningModule):
         self.experiment, self.spec, self.meter, self.progress = experiment, spec, meter, progress
         self.train_split, self.validation_split = train, validation
         self.total_steps = experiment.steps
+        self.rates = experiment.learning_rates()
         seed, method = experiment.seed, experiment.method
         torch.manual_seed(stream(seed, "init"))
         self.model = experiment.model.build(spec, width=method.width).to(train.inputs.device)
@@ -94,10 +93,12 @@ class TrainingModule(L.LightningModule):
             total_steps=self.total_steps,
             seed=stream(seed, "method"),
             reference=reference,
+            loss=self.loss,
+            training=Batch(*train),
         )
         self.session.selecting = lambda: meter.phase("select")
+        self.session.accounting = lambda: meter.phase("account")
         self.position = Position()
-        self.costs: dict[tuple, StepCost] = {}
         self.full_parameters = sum(p.numel() for p in self.model.parameters())
 
     # ---- Lightning's hooks ------------------------------------------------------------------------------------------
@@ -126,33 +127,24 @@ class TrainingModule(L.LightningModule):
     # ---- the loop ---------------------------------------------------------------------------------------------------
     def train_steps(self, start: int, stop: int) -> Tensor:
         """Take the steps [start, stop); returns their losses, [stop - start], on the device."""
-        session, optimizer, model = self.session, self.optimizer, self.model
+        session, optimizer, rates = self.session, self.optimizer, self.rates
         rows = self.batches(start, stop)
         inputs, targets = self.train_split.inputs[rows], self.train_split.targets[rows]  # [steps, B, ...]
-        rates, clip = self.experiment.recipe.rates(self.total_steps), self.experiment.recipe.clip
-        parameters = list(model.parameters())
+        clip = self.experiment.recipe.clip
         losses = torch.empty(stop - start, device=inputs.device)
-        version, told = -1, time.perf_counter()
-        executed = ideal = traffic = 0.0
-        model.train()
+        version, told, traffic = -1, time.perf_counter(), 0.0
+        self.model.train()
         for step in range(start, stop):
-            x, y = inputs[step - start], targets[step - start]
-            if session.version != version or session.dense_grad_now:
-                version = -1 if session.dense_grad_now else session.version
-                cost = self.cost(x, y)
-                parameters = list(model.parameters())
+            if session.version != version:
+                version, parameters = session.version, session.dense_parameters()
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
-            loss = self.loss(x, y)
-            loss.backward()
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, clip)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
+            losses[step - start] = session.backward(inputs[step - start], targets[step - start], rows[step - start])
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
             session.step()
             optimizer.zero_grad(set_to_none=True)
-            losses[step - start] = loss.detach()
-            executed += cost.executed
-            ideal += cost.ideal
             traffic += moved
             now = time.perf_counter()
             if now - told > 0.5:
@@ -160,18 +152,15 @@ class TrainingModule(L.LightningModule):
                 self.progress(step + 1, self.total_steps)
                 self.meter.heartbeat(step + 1)
         self.progress(stop, self.total_steps)
-        position = self.position
-        position.executed_flops += executed
-        position.ideal_flops += ideal
-        position.modeled_bytes += traffic
+        self.position.modeled_bytes += traffic
         return losses
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of a batch."""
+    def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy in nats of a batch: the mean, or with "none" one value per example."""
         if self.experiment.trainer.precision == "float32":
-            return F.cross_entropy(self.model(x).flatten(0, -2), y.flatten())
+            return cross_entropy(model, x, y, reduction)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return F.cross_entropy(self.model(x).flatten(0, -2).float(), y.flatten())
+            return cross_entropy(model, x, y, reduction)
 
     def batches(self, start: int, stop: int) -> Tensor:
         """Row numbers of the batches of steps [start, stop), [stop - start, B]: epochs of one shuffled pass each."""
@@ -183,14 +172,6 @@ class TrainingModule(L.LightningModule):
         ]
         rows = torch.cat(order)[first % count :][: last - first]
         return rows.view(-1, size).to(self.train_split.inputs.device)
-
-    def cost(self, x: Tensor, y: Tensor) -> StepCost:
-        """FLOPs of a step at the present structure, counted once for each and outside the measured phases."""
-        key = self.session.structure()
-        if key not in self.costs:
-            with self.meter.phase("account"):
-                self.costs[key] = self.session.count_step(lambda: self.loss(x, y).backward())
-        return self.costs[key]
 
     # ---- evaluation -------------------------------------------------------------------------------------------------
     def record_point(self, train_loss: float) -> None:
@@ -209,7 +190,7 @@ class TrainingModule(L.LightningModule):
                 "validation_loss": quality["loss"],
                 "training_j": totals.training_j,
                 "training_cpu_s": totals.training_cpu_s,
-                "executed_flops": position.executed_flops + self.session.selection_flops,
+                "executed_flops": self.session.executed_flops + self.session.selection_flops,
             }
         )
         position.density_curve.append({"step": position.step, "layers": self.session.densities()})

@@ -142,6 +142,9 @@ def _convert(value, hint, path):
     if hint in (None, type(None)) and value is None:
         return None
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        if "name" in value and not any(f.name == "name" for f in _fields(hint)):  # a plug-in within a plug-in
+            options = {name: option for name, option in value.items() if name != "name"}
+            return create(path, discover(hint.__module__.rpartition(".")[0], hint), value["name"], **options)
         return _build(hint, value, path, hint.__name__)
     if inspect.isclass(hint) and hint not in _WORDS and isinstance(value, hint):
         return value
@@ -152,7 +155,7 @@ def _convert_union(value, arguments, hint, path):
     # The exact type first, so that 1 stays whole where both int and float are allowed.
     for argument in sorted(arguments, key=lambda argument: argument is not type(value)):
         if isinstance(value, dict) and dataclasses.is_dataclass(argument):
-            return _build(argument, value, path, argument.__name__)
+            return _convert(value, argument, path)
         try:
             return _convert(value, argument, path)
         except ValueError:

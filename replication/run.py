@@ -230,8 +230,8 @@ def _results(module: TrainingModule, meter: Meter) -> dict[str, Any]:
             "training_cpu_s": totals.training_cpu_s,
         },
         "flops": {
-            "executed": position.executed_flops + session.selection_flops,
-            "ideal": position.ideal_flops + session.selection_flops,
+            "executed": session.executed_flops + session.selection_flops,
+            "ideal": session.ideal_flops + session.selection_flops,
             "selection": session.selection_flops,
         },
         "bytes": {"modeled": position.modeled_bytes},

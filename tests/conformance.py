@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import inspect
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from methods.base import Method
+from methods.base import FAMILIES, Batch, Method
+from methods.dense import Dense
 from methods.execution.session import Session
+from replication.config import Recipe
+from replication.datasets.base import DataSpec
+from replication.models.gpt import Gpt
+from replication.models.vit import Vit
 
 STEPS, BATCH = 48, 32
 DRAWS = torch.Generator().manual_seed(7)
 INPUTS = torch.randn(256, 16, generator=DRAWS)
 TARGETS = (INPUTS @ torch.randn(16, 4, generator=DRAWS)).argmax(1)
+TOKENS = torch.randint(0, 8, (256, 8), generator=DRAWS).cumsum(1) % 8  # each token depends on the one before
+RECIPE = Recipe("adamw", BATCH, STEPS, 3e-3, 0.1, (0.9, 0.95), 0.1)
 
 
 def small_options(cls: type[Method]) -> dict:
@@ -25,33 +34,66 @@ def small_options(cls: type[Method]) -> dict:
     options = {name: value for name, value in options.items() if name in names}
     if "update" in names:
         options["update"] = dataclasses.replace(cls().update, interval=6)
-    return options
+    return options | getattr(cls, "small", {})
 
 
 def network(width: float = 1.0) -> nn.Module:
     torch.manual_seed(0)
     hidden = int(64 * width)
-    return nn.Sequential(
-        nn.Linear(16, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 4)
-    )
+    return nn.Sequential(nn.Linear(16, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 4))
+
+
+def transformer(kind: str, width: float) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    if kind == "vit":
+        spec = DataSpec("image", (1, 4, 4), 4, "accuracy")
+        return Vit(patch=1, dim=16, heads=2).build(spec, width), INPUTS.view(-1, 1, 4, 4), TARGETS
+    spec = DataSpec("text", (7,), 8, "loss")
+    return Gpt(dim=16, heads=2, hidden=64).build(spec, width), TOKENS[:, :-1], TOKENS[:, 1:].contiguous()
 
 
 class Training:
-    """A method at work on a small real problem; `units` stands in for the run that some methods start from."""
+    """A method at work on a small real problem; `units` stands in for the run that some methods start from.
+
+    The first of a multilayer perceptron, a vision transformer and a language model that the method accepts.
+    """
 
     def __init__(self, method: Method, seed: int = 0):
-        self.method = method
-        self.model = network(method.width)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), 3e-3, weight_decay=0.1)
+        self.method, refusals = method, []
+        schedule = max(1, round(STEPS * method.duration))
+        positions = method.positions(schedule)
+        rates = dataclasses.replace(RECIPE, **method.recipe).rates(schedule)
+        self.rates = [rates[position] for position in positions]
         units = {name: torch.arange(64) % 4 == 0 for name in ("2", "4")} if method.reference else None
-        steps = max(1, round(STEPS * method.duration))
-        self.session = Session(self.model, method, self.optimizer, total_steps=steps, seed=seed, reference=units)
+        for kind in ("mlp", "vit", "gpt"):
+            if kind == "mlp":
+                self.model, self.inputs, self.targets = network(method.width), INPUTS, TARGETS
+            else:
+                self.model, self.inputs, self.targets = transformer(kind, method.width)
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), 3e-3, weight_decay=0.1)
+            try:
+                self.session = Session(
+                    self.model,
+                    method,
+                    self.optimizer,
+                    total_steps=len(positions),
+                    seed=seed,
+                    reference=units,
+                    training=Batch(self.inputs, self.targets, torch.arange(len(self.inputs))),
+                )
+            except ValueError as error:
+                refusals.append(str(error))
+            else:
+                return
+        raise ValueError("; ".join(refusals))
 
     def run(self, stop: int | None = None, each=lambda training: None) -> Training:
-        while self.session.step_index < min(stop or STEPS, self.session.total_steps):
+        while self.session.step_index < min(stop or len(self.rates), self.session.total_steps):
             rows = torch.arange(BATCH) * 5 + self.session.step_index * BATCH
-            rows = rows % len(INPUTS)
-            F.cross_entropy(self.model(INPUTS[rows]), TARGETS[rows]).backward()
+            rows = rows % len(self.inputs)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rates[self.session.step_index]
+            self.session.backward(self.inputs[rows], self.targets[rows], rows)
             self.session.step()
             self.optimizer.zero_grad()
             each(self)
@@ -66,7 +108,9 @@ def check_frozen_and_described(method: Method) -> None:
     assert dataclasses.is_dataclass(method) and type(method).__dataclass_params__.frozen
     assert method.source, "a method names its source"
     assert type(method).__doc__ and "(" not in type(method).__doc__.split("\n")[0][:12], "a one-line description"
-    assert method.family in ("dense", "dense_control", "static", "dynamic", "neurons", "control")
+    assert method.family in FAMILIES and method.physicality in ("physical", "partial", "masked")
+    header = inspect.getmodule(type(method)).__doc__ or ""
+    assert "Source" in header and method.extra_cost, "the file's header has a source, the class its extra cost"
 
 
 def check_density_is_an_error_outside_its_range(method: Method) -> None:
@@ -82,24 +126,64 @@ def check_density_is_an_error_outside_its_range(method: Method) -> None:
 
 
 def check_final_density_is_exact(method: Method) -> None:
+    if not hasattr(method, "density") or not {"weights", "units"} & method.selects:
+        return
     training = Training(method).run()
     session = training.session
-    if method.selects == "weights":
+    if "weights" in method.selects:
         total = sum(session.prunable.values())
         active = sum(int(mask.sum()) for mask in session.active.values())
-        slack = len(session.prunable) if getattr(method, "scope", "") == "layer" else 0  # rounded in each layer
-        assert abs(active - round(method.density * total)) <= slack
-    if method.selects == "units":
+        assert active == round(method.density * total)
+    elif session.store.groups:
         counts = session.unit_counts().values()
         assert sum(c["alive"] for c in counts) == round(method.density * sum(c["size"] for c in counts))
 
 
-def check_number_of_weights_is_constant_for_dynamic_methods(method: Method) -> None:
-    if method.selects != "weights" or method.family != "dynamic":
+def check_number_of_weights_follows_the_schedule(method: Method) -> None:
+    """`density_at(step, total)` is the schedule where a method has one; else a dynamic method's number is constant."""
+    if "weights" not in method.selects or not hasattr(method, "density") or method.family not in ("dynamic", "static"):
         return
-    counts = set()
-    Training(method).run(each=lambda t: counts.add(tuple(int(m.sum()) for m in t.session.active.values())))
-    assert len(counts) == 1
+    counts = {}
+
+    def count(t: Training) -> None:
+        if t.session.active:
+            counts[t.session.step_index] = sum(int(m.sum()) for m in t.session.active.values())
+
+    training = Training(method).run(each=count)
+    total = sum(training.session.prunable.values())
+    for step, active in counts.items():
+        if hasattr(method, "density_at"):
+            done = max((s for s in range(step) if method.due(s, training.session.total_steps)), default=0)
+            expected = method.density_at(done, training.session.total_steps) * total
+        else:
+            expected = method.density * total
+        assert abs(active - expected) <= 1, f"after {step} steps: {active} weights, {expected:.0f} expected"
+
+
+def check_no_synchronisation_on_plain_steps(method: Method) -> None:
+    """Between updates nothing is read back from the device and no mask is searched: no .item(), no nonzero()."""
+    if method.selects - {"weights", "units"}:
+        return  # a choice per batch has to know what it chose
+    training, seen = Training(method).run(2), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+                seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    session = training.session
+    while session.step_index < session.total_steps:
+        step, rows = session.step_index, torch.arange(BATCH)
+        session.loss(training.model, training.inputs[rows], training.targets[rows], "mean").backward()
+        plain = not session.due and not method.observes(step, session.total_steps)
+        with Watch() if plain else contextlib.nullcontext():
+            session.before_step()
+        training.optimizer.step()
+        with Watch() if plain else contextlib.nullcontext():
+            session.after_step()
+        training.optimizer.zero_grad()
+        assert not seen, f"step {step}: {seen}"
 
 
 def check_inactive_weights_and_moments_are_zero(method: Method) -> None:
@@ -140,17 +224,35 @@ def check_resume_is_bitwise(method: Method) -> None:
         resumed.run()
         for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
             assert a.shape == b.shape and torch.equal(a, b), f"resumed at step {stop}"
+        for counter in ("executed_flops", "ideal_flops", "selection_flops"):
+            assert getattr(resumed.session, counter) == getattr(whole.session, counter), f"{counter}, step {stop}"
 
 
 def check_physicality(method: Method) -> None:
-    """Executed over ideal FLOPs: 1 where a method claims to be physical, above 1 where it is simulated."""
+    """Executed and ideal FLOPs of the whole run, beside those of dense training of the same model and steps."""
     training = Training(method).run()
-    x, y = INPUTS[:BATCH], TARGETS[:BATCH]
-    cost = training.session.count_step(lambda: F.cross_entropy(training.model(x), y).backward())
-    if method.simulated and method.selects == "weights":
-        assert cost.executed > 2 * cost.ideal
-    elif not method.simulated:
-        assert cost.executed == cost.ideal
+    session = training.session
+    executed, ideal = session.executed_flops, session.ideal_flops
+    if not method.selects:
+        assert executed == ideal
+        return
+    dense = Dense()
+    x, y = training.inputs[:BATCH], training.targets[:BATCH]
+    model = network() if isinstance(training.model, nn.Sequential) else transformer(kind_of(training), 1.0)[0]
+    plain = Session(model, dense, torch.optim.SGD(model.parameters()), total_steps=1)
+    everything = len(training.rates) * plain.count_step(lambda: plain.loss(model, x, y, "mean").backward()).executed
+    if method.physicality == "masked":
+        assert executed >= 0.999 * everything
+        assert ideal < executed or "units" in method.selects  # zeroed units are not seen by single products
+    else:
+        assert executed < everything, "something was skipped"
+        assert executed >= 0.999 * ideal
+        if method.physicality == "physical":
+            assert executed <= 1.02 * ideal
+
+
+def kind_of(training: Training) -> str:
+    return "gpt" if training.inputs.dtype == torch.long else "vit"
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
