@@ -78,7 +78,7 @@ class Topology:
         values: layer -> [O, I]; weights to be set, before the masks.
         frozen: names of modules whose parameters are not trained until another decision says so.
         memory: what the method will want to know again; it comes back as `NetView.memory`.
-        rewind: every parameter goes back to its value before step `Method.rewind_step`, the optimizer's state is cleared.
+        rewind: every parameter goes back to its value before step `Method.rewind_step`; the optimizer forgets.
     """
 
     active: Mapping[str, Tensor] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class NetView(NamedTuple):
     memory: Mapping[str, Tensor]  # what earlier decisions asked to remember
     batch: Batch | None  # of the step just taken
     charge: Callable[[float], None]  # report the FLOPs of products that a decision itself computes
-    probe: Callable[[Callable[[nn.Module], Any]], Any]  # call a function of the model, charge its FLOPs, undo its changes
+    probe: Callable[[Callable[[nn.Module], Any]], Any]  # call with the model; FLOPs charged, changes undone
     losses: Callable[[nn.Module, Batch], Tensor]  # [B] loss of every example
 
 
@@ -194,8 +194,8 @@ class Method:
     `selects` names what it decides about: weights, units, operands (entries of single products), samples, tokens (that
     enter a residual block), inputs (their shape), layers (that are trained).
     `needs` names signals that cost or that must be kept: grad (free), dense_grad (of every weight, at update steps),
-    grad_mean (of every weight, at every step), unit_statistics, outgoing_grad, losses (of the training examples, as last
-    seen), fresh_losses (of the batch, by a forward pass before its training step), batch (the loop must train by
+    grad_mean (of every weight, at every step), unit_statistics, outgoing_grad, losses (of the training examples, as
+    last seen), fresh_losses (of the batch, by a forward pass before its training step), batch (the loop must train by
     `Session.backward`).
     `physicality`: physical (what is not selected is neither computed nor stored), partial (some of it is computed) or
     masked (simulated on dense kernels: its accuracy counts, its energy does not).
@@ -212,6 +212,7 @@ class Method:
     replaces_step: ClassVar[bool] = False  # an update step changes the topology and no weight
     rescale: ClassVar[bool] = False  # scale the first units' outgoing weights up by the square root of 1 / density
     backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (smaller products)
+    keeps_weights: ClassVar[bool] = False  # weights outside `active` keep their value and come back with it
     grad_decay: ClassVar[float] = 0.9  # of `grad_mean`
     rewind_step: ClassVar[int | None] = None  # step whose parameters `Topology.rewind` restores
     cost_varies: ClassVar[bool] = False  # what it selects depends on the data, so that its cost is counted repeatedly
@@ -220,6 +221,7 @@ class Method:
     duration: ClassVar[float] = 1.0  # fraction of the recipe's steps that its schedule is fitted into
     table_rate: ClassVar[float] = 1.0  # learning rate of tables with sparse gradients over that of the recipe
     recipe: ClassVar[Mapping[str, float]] = {}  # changes of the recipe, such as {"weight_decay": 0.0}
+    small: ClassVar[Mapping[str, Any]] = {}  # options that suit a run of a few dozen steps
 
     def label(self) -> str:
         """The arm's name in tables: the method and its main option."""
@@ -289,6 +291,10 @@ class Method:
         """
         return None
 
+    def reads_losses(self, step: int, total: int) -> bool:
+        """Whether `fresh_losses` are computed at this step."""
+        return True
+
     def select_tokens(self, step: int, total: int, block: int, blocks: int, count: int, generator) -> Tensor | None:
         """Positions, long [k] ascending, that enter a residual block in training; none skips the block, None is all.
 
@@ -322,3 +328,28 @@ def check_fraction(name: str, value: float, *, zero: bool = False) -> None:
     percent = name == "density" and 10 <= value < 100
     hint = f"; for {value:g} % sparsity use {name}={1 - value / 100:g}" if percent else ""
     raise ValueError(f"{name}={value:g}: expected a fraction in {allowed}{hint}")
+
+
+def delegated(slot: str, *names: str) -> Callable[[type], type]:
+    """Class decorator: attributes and methods that come from the method in a field, or from dense training without one.
+
+    What the class itself defines stays.
+
+    Args:
+        slot: name of the field.
+        names: default everything that a method declares and decides.
+    """
+
+    def decorate(cls: type) -> type:
+        for name in set(names or DECISIONS) - set(vars(cls)):
+            setattr(cls, name, property(lambda self, name=name: getattr(getattr(self, slot) or Method(), name)))
+        return cls
+
+    return decorate
+
+
+DECISIONS = tuple(
+    "selects needs physicality reference replaces_step rescale backend operand_backend keeps_weights grad_decay "
+    "rewind_step cost_varies update width duration table_rate recipe positions adapt init_topology due observes "
+    "update_topology select_operands select_samples reads_losses select_tokens transform penalty".split()
+)

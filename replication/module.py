@@ -95,9 +95,9 @@ class TrainingModule(L.LightningModule):
             reference=reference,
             loss=self.loss,
             training=Batch(*train),
+            selecting=lambda: meter.phase("select"),
+            accounting=lambda: meter.phase("account"),
         )
-        self.session.selecting = lambda: meter.phase("select")
-        self.session.accounting = lambda: meter.phase("account")
         self.position = Position()
         self.full_parameters = sum(p.numel() for p in self.model.parameters())
 

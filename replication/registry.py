@@ -62,7 +62,7 @@ def discover(package, base):
     return found
 
 
-def create(kind, registry, name, **options):
+def create(kind, registry, name, /, **options):
     """Make the plug-in `name` with its options checked against the annotations of its fields.
 
     Args:

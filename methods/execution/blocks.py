@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def find_blocks(model: nn.Module) -> tuple[str, ...]:
-    """Names of the residual blocks in order: the longest chain of two or more modules of one class, none of them a layer.
+    """Names of the residual blocks in order: the longest chain of two or more composite modules of one class.
 
     timm's `blocks`, GPT-2's `h` and Llama's `layers` are such chains; a plain multilayer perceptron has none.
     """

@@ -83,6 +83,8 @@ class Session:
         reference: group -> bool [n], the final units of another run, for methods that start from them.
         loss: (model, inputs, targets, "mean" or "none") -> mean loss, or loss of every example [B].
         training: the training split, for methods that read it before the run or remember the losses of its examples.
+        selecting: entered around everything that a method decides before the first step and between steps.
+        accounting: entered while the cost of a step is counted.
     Raises:
         ValueError: the model has no such part as the method selects.
     """
@@ -99,6 +101,8 @@ class Session:
         reference: Mapping[str, Tensor] | None = None,
         loss: Callable[[nn.Module, Tensor, Tensor, str], Tensor] = cross_entropy,
         training: Batch | None = None,
+        selecting: Callable[[], AbstractContextManager] = nullcontext,
+        accounting: Callable[[], AbstractContextManager] = nullcontext,
     ):
         self.model, self.method, self.optimizer, self.total_steps = model, method, optimizer, total_steps
         self.loss, self.training = loss, training
@@ -106,15 +110,16 @@ class Session:
         self.reference = dict(reference or {})
         self.step_index = self.version = 0
         self.selection_flops = self.executed_flops = self.ideal_flops = 0.0
-        self.selecting: Callable[[], AbstractContextManager] = nullcontext  # entered around every topology update
-        self.accounting: Callable[[], AbstractContextManager] = nullcontext  # entered while the cost of a step is counted
+        self.selecting, self.accounting = selecting, accounting
         self.batch: Batch | None = None
         self._forward_of_batch = False  # the model is being run on `batch`, to train on it
         self._gradients_read = False
         self.memory: dict[str, Tensor] = {}
         self.snapshot: dict[str, Tensor] | None = None
         self.sparse_optimizer: torch.optim.Optimizer | None = None
-        self._adapt()
+        self._ideal_excess: float | None = None  # a number while a step is being counted
+        with selecting():
+            self._adapt()
         self.full_parameters = sum(p.numel() for p in model.parameters())
         self.prunable = {name: layer.weight.numel() for name, layer in prunable_layers(model).items()}
         self.blocks = find_blocks(model)
@@ -132,7 +137,6 @@ class Session:
         self._token_counts: dict[tuple, list[int]] = {}
         self._grads: dict[str, Tensor] = {}
         self.grad_mean: dict[str, Tensor] = {}
-        self._ideal_excess: float | None = None  # a number while a step is being counted
         if {"weights", "operands"} & method.selects:
             self._wrap_layers()
         if "units" in method.selects or "unit_statistics" in method.needs:
@@ -143,9 +147,10 @@ class Session:
             if training is None:
                 raise ValueError(f"{method.name()} remembers losses: pass the training split as Session(training=...)")
             self.example_losses = torch.full((len(training.inputs),), torch.nan, device=training.inputs.device)
-        self.apply(method.init_topology(self.view()))
-        if self.store is not None:
-            self.store.begin(rescale=method.rescale)
+        with selecting():
+            self.apply(method.init_topology(self.view()))
+            if self.store is not None:
+                self.store.begin(rescale=method.rescale)
         self._watch_next()
 
     # ---- the training loop calls ------------------------------------------------------------------------------------
@@ -245,8 +250,9 @@ class Session:
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """Parameters that the loop's optimizer steps, for gradient clipping; tables with sparse gradients left out."""
-        own = {p for group in self.sparse_optimizer.param_groups for p in group["params"]} if self.sparse_optimizer else ()
-        return [p for p in self.model.parameters() if p not in own]
+        groups = self.sparse_optimizer.param_groups if self.sparse_optimizer else []
+        tables = {p for group in groups for p in group["params"]}
+        return [p for p in self.model.parameters() if p not in tables]
 
     # ---- accounts ---------------------------------------------------------------------------------------------------
     def structure(self) -> tuple:
@@ -404,7 +410,7 @@ class Session:
         """Weights of the examples that stay in `self.batch`, [k]; None where all do, alike."""
         batch, method = self.batch, self.method
         losses = torch.zeros(len(batch.inputs), device=batch.inputs.device)
-        if "fresh_losses" in method.needs and method.due(self.step_index, self.total_steps):
+        if self._fresh_losses_now:
             with torch.no_grad():
                 losses = self.loss(self.model, batch.inputs, batch.targets, "none")
         elif self.example_losses is not None:
@@ -420,16 +426,18 @@ class Session:
         self.batch = Batch(*(None if part is None else part[rows] for part in batch))
         return weights[rows]
 
+    @property
+    def _fresh_losses_now(self) -> bool:
+        return "fresh_losses" in self.method.needs and self.method.reads_losses(self.step_index, self.total_steps)
+
     def _draw_tokens(self, inputs: Tensor) -> None:
         """Decide which positions enter each block of the coming pass."""
         shape = tuple(inputs.shape)
         if shape not in self._token_counts:
             self._token_counts[shape] = counts = []
             self.block_tokens = [None] * len(self.blocks)
-            hooks = [
-                self.model.get_submodule(name).register_forward_pre_hook(lambda m, args: counts.append(args[0].shape[1]))
-                for name in self.blocks
-            ]
+            blocks = [self.model.get_submodule(name) for name in self.blocks]
+            hooks = [b.register_forward_pre_hook(lambda m, args: counts.append(args[0].shape[1])) for b in blocks]
             with torch.no_grad(), torch.random.fork_rng(enabled=True):
                 self.model(inputs[:1])
             for hook in hooks:
@@ -476,7 +484,7 @@ class Session:
         """FLOPs of the step about to be taken, counted once for each structure and shape."""
         tokens = tuple(-1 if t is None else len(t) for t in self.block_tokens or ())
         phase = self.step_index * RECOUNTS // self.total_steps if self.method.cost_varies else 0
-        fresh = size if "fresh_losses" in self.method.needs and self.due else 0
+        fresh = size if self._fresh_losses_now else 0
         key = (self.structure(), tuple(self.batch.inputs.shape), tokens, phase, fresh)
         if key not in self.costs:
             inputs, targets, _ = self.batch
@@ -570,7 +578,7 @@ class Session:
         if self._ideal_excess is not None:
             everything = ideal_flops(product, left, right, Selection())
             self._ideal_excess += ideal_flops(product, left, right, selection) - everything
-        if product is not Product.WEIGHT_GRAD and trained is active:
+        if product is not Product.WEIGHT_GRAD and trained is active and not self.method.keeps_weights:
             selection = chosen  # inactive weights are stored as zeros, so masking them again would change nothing
         return self.backend.run(product, left, right, selection), chosen
 
@@ -597,7 +605,8 @@ class Session:
     def _set_mask(self, name: str, active: Tensor, trained: Tensor) -> None:
         """Weights and moments are exactly zero wherever a weight is not stored, so new ones start there."""
         weight = self.layers[name].weight
-        weight.mul_(trained)
+        if not self.method.keeps_weights:
+            weight.mul_(trained)
         for value in self.optimizer.state.get(weight, {}).values():
             if torch.is_tensor(value) and value.shape == weight.shape:
                 value.mul_(trained)
@@ -610,7 +619,8 @@ class Session:
             self.observer.start()
 
     def _charge(self, flops: float) -> None:
-        self.selection_flops += flops
+        if self._ideal_excess is None:
+            self.selection_flops += flops
 
     def _unit_view(self, name: str) -> UnitView:
         group, store, statistics = self.store.groups[name], self.store, self.observer.statistics[name]

@@ -1,0 +1,96 @@
+"""The random twin of any method: its schedule, its signals and their cost, with every choice drawn at random.
+
+The method decides as ever, but what it ranks by (weights, gradients, importances, activations, losses, probed scores)
+is replaced by random numbers of the same shape and sign. Source: this project; the null hypothesis of importance.
+Extra cost: that of the method.
+
+    method=random_twin method.of.name=gmp +method.of.density=0.2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.base import LayerView, Method, NetView, Product, Selection, Topology, UnitView, delegated
+from methods.rigl import Rigl
+
+
+def shuffled(values: Tensor | None, generator: torch.Generator) -> Tensor | None:
+    """Uniform magnitudes in (0, 1] with the signs and zeros of `values`."""
+    if values is None or not values.is_floating_point():
+        return values
+    draw = 1 - torch.rand(values.shape, generator=generator)
+    return values.sign() * draw.to(values)
+
+
+def seeded_by(values: Tensor) -> torch.Generator:
+    """A generator whose seed is the tensor's content, so that products that share a factor share its random twin."""
+    bits = values.detach().double().sum().reshape(1).view(torch.int64)
+    return torch.Generator().manual_seed(int(bits) & (2**62 - 1))
+
+
+@delegated("of")
+@dataclass(frozen=True)
+class RandomTwin(Method):
+    """Another method with random choices in place of importance."""
+
+    family = "control"
+    source = "this project"
+    extra_cost = "that of the method"
+    small: ClassVar[dict[str, Any]] = {"of": Rigl(density=0.25)}
+
+    of: Method = Rigl()  # the method and its options
+
+    @property
+    def twin_of(self) -> str:
+        return self.of.name()
+
+    @property
+    def density(self) -> float:
+        return self.of.density
+
+    def label(self) -> str:
+        return f"random twin of {self.of.label()}"
+
+    def init_topology(self, net: NetView) -> Topology:
+        return self._checked(self.of.init_topology(self._view(net)))
+
+    def update_topology(self, step: int, net: NetView) -> Topology | None:
+        return self._checked(self.of.update_topology(step, self._view(net)))
+
+    def select_operands(self, product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection):
+        left, right = (shuffled(factor, seeded_by(factor)) for factor in (left, right))
+        return self.of.select_operands(product, layer, left, right, forward)
+
+    def select_samples(self, step: int, total: int, losses: Tensor, generator: torch.Generator) -> Tensor | None:
+        return self.of.select_samples(step, total, shuffled(losses, generator), generator)
+
+    def _checked(self, topology: Topology | None) -> Topology | None:
+        if topology is not None and topology.values:
+            raise ValueError(f"of={self.of.name()}: sets weights from what it reads, so that it has no random twin")
+        return topology
+
+    def _view(self, net: NetView) -> NetView:
+        def random(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: random(item) for name, item in value.items()}
+            if isinstance(value, (list, tuple)):
+                return type(value)(random(item) for item in value)
+            return shuffled(value, net.generator) if torch.is_tensor(value) else value
+
+        layers = {name: self._layer(layer, net.generator) for name, layer in net.layers.items()}
+        units = {name: self._unit(unit, net.generator) for name, unit in net.units.items()}
+        return net._replace(layers=layers, units=units, probe=lambda function: random(net.probe(function)))
+
+    def _layer(self, layer: LayerView, generator: torch.Generator) -> LayerView:
+        names = ("weight", "grad", "grad_mean")
+        return layer._replace(**{name: shuffled(getattr(layer, name), generator) for name in names})
+
+    def _unit(self, unit: UnitView, generator: torch.Generator) -> UnitView:
+        draws = {name: torch.rand(unit.size, generator=generator) for name in ("importance", "outgoing_grad")}
+        unknown = {"mean": None, "second": None, "sample": None, "foldable": False}
+        return unit._replace(fires=torch.ones(unit.size), **draws, **unknown)

@@ -1,0 +1,41 @@
+"""A recurrent language model: gated recurrent units between an embedding and a linear head."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from replication.models.base import Model, scaled_neurons
+
+
+class GruLM(nn.Module):
+    """Next-token logits [B, L, C] of tokens [B, L]; the state starts at zero in every window."""
+
+    def __init__(self, vocabulary, dim, hidden, depth):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, dim)
+        self.rnn = nn.GRU(dim, hidden, depth, batch_first=True)
+        self.lm_head = nn.Linear(hidden, vocabulary)
+
+    def forward(self, tokens):
+        return self.lm_head(self.rnn(self.embedding(tokens))[0])
+
+
+@dataclass(frozen=True)
+class Gru(Model):
+    """Gated recurrent network (torch's class and initialisation).
+
+    Source: Cho et al. 2014, arXiv:1406.1078.
+    """
+
+    dim: int = 64  # token embedding
+    hidden: int = 128  # units of a layer
+    depth: int = 1
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __post_init__(self):
+        self.check_positive("dim", "hidden", "depth")
+
+    def construct(self, spec, width):
+        return GruLM(spec.num_classes, self.dim, scaled_neurons(self.hidden, width), self.depth)
