@@ -212,6 +212,7 @@ class Method:
     replaces_step: ClassVar[bool] = False  # an update step changes the topology and no weight
     rescale: ClassVar[bool] = False  # scale the first units' outgoing weights up by the square root of 1 / density
     backend: ClassVar[str] = "masked"  # masked (exact simulation) or compact (smaller products)
+    operand_layers: ClassVar[str] = "all"  # asked about operands: all, hidden (all but the last), readers (of neurons)
     keeps_weights: ClassVar[bool] = False  # weights outside `active` keep their value and come back with it
     grad_decay: ClassVar[float] = 0.9  # of `grad_mean`
     rewind_step: ClassVar[int | None] = None  # step whose parameters `Topology.rewind` restores
@@ -350,6 +351,6 @@ def delegated(slot: str, *names: str) -> Callable[[type], type]:
 
 DECISIONS = tuple(
     "selects needs physicality reference replaces_step rescale backend operand_backend keeps_weights grad_decay "
-    "rewind_step cost_varies update width duration table_rate recipe positions adapt init_topology due observes "
+    "operand_layers rewind_step cost_varies update width duration table_rate recipe positions adapt init_topology due observes "
     "update_topology select_operands select_samples reads_losses select_tokens transform penalty".split()
 )

@@ -25,7 +25,7 @@ SLOTS = {
 
 @delegated("topology", *"replaces_step rescale keeps_weights grad_decay rewind_step duration backend due".split())
 @delegated("topology", "positions", "init_topology", "update_topology", "observes")
-@delegated("operands", "select_operands")
+@delegated("operands", "select_operands", "operand_layers")
 @delegated("samples", "select_samples", "reads_losses", "select_tokens", "transform")
 @dataclass(frozen=True)
 class Compose(Method):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.base import Batch, LayerView, Method, NetView, Product, Selection, Site, Topology, UnitView
+from methods.base import Batch, LayerView, Method, NetView, Product, Selection, Site, Topology, UnitView, exact
 from methods.execution.blocks import find_blocks, find_stem, run_on_tokens
 from methods.execution.cost import executed_flops, ideal_flops
 from methods.execution.gathered import Gathered
@@ -127,6 +127,7 @@ class Session:
         self.trained: dict[str, Tensor] = {}
         self.frozen: frozenset[str] = frozenset()
         self.layers: dict[str, SelectiveLinear] = {}
+        self._asked: set[str] | None = None  # layers whose operands the method selects
         self.backend = Gathered() if method.operand_backend == "compact" else Masked()
         self.store: UnitStore | None = None
         self.observer: Observer | None = None
@@ -566,10 +567,23 @@ class Session:
             parent, _, child = name.rpartition(".")
             self.layers[name] = SelectiveLinear(linear, name, self._execute)
             setattr(self.model.get_submodule(parent), child, self.layers[name])
+        if self.method.operand_layers == "hidden":
+            *hidden, last = plain
+            self._asked = set(hidden) if self._is_output(last) else {*hidden, last}
+        elif self.method.operand_layers == "readers":
+            self._asked = {group.reads for group in find_units(self.model).values() if group.kind == "neuron"}
+
+    def _is_output(self, name: str) -> bool:
+        """Whether a layer, the last prunable one, is the model's output: nothing with parameters comes after it."""
+        return next(reversed(dict(self.model.named_parameters()))).startswith(f"{name}.")
 
     def _execute(self, name: str, product: Product, left: Tensor, right: Tensor, forward: Selection):
         """Ask the method, enforce the topology, run the product; also returns what the method itself selected."""
-        chosen = selection = self.method.select_operands(product, name, left, right, forward)
+        asked = self._asked is None or name in self._asked
+        chosen = exact(product, forward)
+        if asked:
+            chosen = self.method.select_operands(product, name, left, right, forward)
+        selection = chosen
         active, trained = self.active.get(name), self.trained.get(name)
         if product is Product.WEIGHT_GRAD:
             selection = selection._replace(out=_and(selection.out, None if self.dense_grad_now else trained))

@@ -1,0 +1,55 @@
+"""Small images first: every batch is resized, and the size grows to the full one.
+
+Source: Tan and Le 2021, arXiv:2104.00298, section 4.2 (progressive learning), without its growing augmentation; position
+embeddings of timm's vision transformers are resampled by timm. Extra cost: resizing.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.base import Method, Site, check_fraction
+from methods.schedules import progress
+
+
+@dataclass(frozen=True)
+class ProgressiveResolution(Method):
+    """Trains on small images first."""
+
+    family = "selective"
+    source = "arXiv:2104.00298"
+    extra_cost = "resizing images"
+    selects = frozenset({"inputs"})
+    needs = frozenset({"batch"})
+    small: ClassVar[dict[str, Any]] = {"multiple": 1}
+
+    start: float = 0.5  # fraction of the side at the first step
+    end: float = 0.7  # fraction of the run after which images are whole
+    multiple: int = 4  # sides are multiples of this many pixels: the patch of a vision transformer
+
+    def __post_init__(self):
+        check_fraction("start", self.start)
+        check_fraction("end", self.end)
+        if self.multiple < 1:
+            raise ValueError(f"multiple={self.multiple}: expected a number of pixels, 1 or more")
+
+    def adapt(self, model: nn.Module, site: Site) -> None:
+        if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+            raise ValueError("progressive_resolution: this model reads images of one size; choose one with convolutions")
+        patches = getattr(model, "patch_embed", None)
+        if patches is not None:  # what timm's `dynamic_img_size=True` sets when it builds the model
+            model.dynamic_img_size, patches.strict_img_size, patches.flatten = True, False, False
+            patches.output_fmt = type(patches.output_fmt)("NHWC")
+
+    def side_at(self, step: int, total: int, full: int) -> int:
+        """Pixels of a side at a step."""
+        share = self.start + (1 - self.start) * progress(step, 0, self.end * total)
+        return min(full, max(1, round(share * full / self.multiple)) * self.multiple)
+
+    def transform(self, step: int, total: int, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        size = tuple(self.side_at(step, total, side) for side in inputs.shape[2:])
+        if size == tuple(inputs.shape[2:]):
+            return inputs, targets
+        return F.interpolate(inputs, size, mode="bilinear", antialias=True), targets
