@@ -147,6 +147,7 @@ class UnitView(NamedTuple):
     ever: Tensor  # bool: has existed before
     new: Tensor  # bool: came with the last update, not yet judged
     cost: float  # FLOPs per token and step that one unit costs at the present sizes
+    norm: Tensor  # Euclidean norm of the weights that produce and read it; 0 where not alive
     observed: Tensor  # long: how often its output was observed
     importance: Tensor  # mean |h dL/dh|, exponential average, bias-corrected; last known value where not alive
     fires: Tensor  # fraction of tokens with a non-zero output
@@ -180,6 +181,8 @@ class Site(NamedTuple):
 
     training: Batch | None  # the training split, where the loop has told the session
     batch: Callable[[], Batch | None]  # what the model is being trained on; None while it is evaluated
+    layers: Callable[[], Mapping[str, nn.Linear]]  # prunable layers by name
+    units: Callable[[], Mapping[str, Any]]  # group -> `UnitGroup`
     total_steps: int
     charge: Callable[[float], None]
 

@@ -54,6 +54,8 @@ class Dsc(Method):
     bonus: float = 0.5  # exploration bonus of the reservoir's order
     rescale: bool = True  # initial outgoing weights as wide as those of a network of the seed's size
     dense_start: float = 0.0  # fraction of the run with every unit, an ablation
+    dense_tail: float = 0.0  # fraction of the run with every unit at the end, an ablation
+    score: str = "taylor"  # importance: taylor (|h dL/dh|), rms (of h) or fires (how often h is not zero)
 
     @property
     def physicality(self) -> str:
@@ -62,7 +64,7 @@ class Dsc(Method):
     def __post_init__(self):
         for name in ("density", "head_density"):
             check_fraction(name, getattr(self, name))
-        for name in ("explore", "contract", "regrow", "tail", "dead", "constant", "duplicate", "floor", "dense_start"):
+        for name in ("explore", "contract", "regrow", "tail", "dead", "constant", "duplicate", "floor", "dense_start", "dense_tail"):
             check_fraction(name, getattr(self, name), zero=True)
         for name, least in {"interval": 2, "observe_every": 1, "multiple": 1, "widen": 1, "candidates": 1}.items():
             if getattr(self, name) < least:
@@ -71,6 +73,10 @@ class Dsc(Method):
             raise ValueError(f"backend={self.backend}: choose one of compact, masked")
         if self.density < self.floor:
             raise ValueError(f"density={self.density:g}: below floor={self.floor:g}; lower the floor too")
+        if self.score not in ("taylor", "rms", "fires"):
+            raise ValueError(f"score={self.score}: choose one of fires, rms, taylor")
+        if self.contract > 1 - self.dense_tail:
+            raise ValueError(f"dense_tail={self.dense_tail:g}: overlaps contract={self.contract:g}; shorten one of them")
         if self.explore > self.contract:
             raise ValueError(f"explore={self.explore}, contract={self.contract}: explore must end first")
 
@@ -81,6 +87,8 @@ class Dsc(Method):
     def due(self, step: int, total: int) -> bool:
         """An update at every interval; the step after it judges the candidates."""
         schedule = self._schedule()
+        if self.dense_tail and step == int((1 - self.dense_tail) * total):
+            return True
         return (step > 0 and schedule.due(step, total)) or (step > 1 and schedule.due(step - 1, total))
 
     def observes(self, step: int, total: int) -> bool:
@@ -95,8 +103,10 @@ class Dsc(Method):
 
     # ---- what -------------------------------------------------------------------------------------------------------
     def value(self, unit: UnitView, net: NetView) -> Tensor:
-        """Worth of every unit, [n]: importance per cost."""
-        return unit.importance / unit.cost
+        """Worth of every unit, [n]: importance per cost; heads have no single output and keep the Taylor score."""
+        if self.score == "rms" and unit.second is not None:
+            return unit.second.sqrt() / unit.cost
+        return (unit.fires if self.score == "fires" else unit.importance) / unit.cost
 
     def probe_value(self, unit: UnitView, net: NetView) -> Tensor:
         """Worth of candidates after one step, [n]: how much the loss wants their outgoing weights, per cost."""
@@ -121,6 +131,8 @@ class Dsc(Method):
         return Topology(units=alive)
 
     def update_topology(self, step: int, net: NetView) -> Topology:
+        if self.dense_tail and step >= int((1 - self.dense_tail) * net.total_steps):
+            return Topology(units={name: torch.ones(unit.size, dtype=torch.bool) for name, unit in net.units.items()})
         units, folds = {}, {}
         for kind in self._kinds(net):
             if self._schedule().due(step, net.total_steps):

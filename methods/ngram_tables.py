@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 DENSE_ENTRIES = 2**19  # tables of up to this many entries are kept as a matrix
 
 

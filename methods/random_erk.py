@@ -5,6 +5,7 @@ Liu et al. 2022, arXiv:2202.02643 (how far random goes). The number of weights i
 each weight by itself. Extra cost: none.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from methods.allocation import DISTRIBUTIONS, allocate
@@ -31,6 +32,10 @@ class RandomErk(Method):
             raise ValueError(f"distribution={self.distribution}: choose one of {', '.join(sorted(DISTRIBUTIONS))}")
 
     def init_topology(self, net: NetView) -> Topology:
-        shapes = {name: tuple(layer.weight.shape) for name, layer in net.layers.items()}
-        counts = allocate(shapes, self.density, self.distribution)
-        return Topology({n: top(random_scores(v.weight, net.generator), counts[n]) for n, v in net.layers.items()})
+        return self.random(net, self.density)
+
+    def random(self, net: NetView, density: float, names: Collection[str] | None = None) -> Topology:
+        """A random subset of the weights of some layers (default all) at a density."""
+        weights = {name: net.layers[name].weight for name in (net.layers if names is None else names)}
+        counts = allocate({name: tuple(weight.shape) for name, weight in weights.items()}, density, self.distribution)
+        return Topology({name: top(random_scores(w, net.generator), counts[name]) for name, w in weights.items()})

@@ -31,7 +31,7 @@ class _Penalty(torch.autograd.Function):
         return grad + ctx.strength * h.shape[-1] / h.numel() * h.sign(), None
 
 
-class PenalisedRelu(nn.Module):
+class PenalisedRelu(nn.ReLU):
     """ReLU with an L1 penalty on its output."""
 
     def __init__(self, strength: float):

@@ -1,14 +1,15 @@
 """Weights kept by connection sensitivity |g w| of one batch before training, over the whole network.
 
-Source: Lee et al. 2019, arXiv:1810.02340, eq. 5-6. Differs from the authors' code: the pruned initialisation is the
+Source: Lee et al. 2019, arXiv:1810.02340, eq. 5-6; per layer as in RigL's comparison. Differs from the authors' code: the pruned initialisation is the
 one that is trained, and biases are never pruned. The batch is the run's first, and it trains no weight.
 Extra cost: one forward and dense backward pass; kept small by replacing the first training step.
 """
 
 from dataclasses import dataclass
 
+from methods.allocation import allocate
 from methods.base import Method, NetView, Topology, check_fraction
-from methods.importance import top_global
+from methods.importance import top, top_global
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,19 @@ class Snip(Method):
     replaces_step = True
 
     density: float = 0.1  # fraction of the prunable weights
+    scope: str = "global"  # rank over the network, or within each layer at Erdos-Renyi densities: global or layer
 
     def __post_init__(self):
         check_fraction("density", self.density)
+        if self.scope not in ("global", "layer"):
+            raise ValueError(f"scope={self.scope}: choose one of global, layer")
 
     def due(self, step: int, total: int) -> bool:
         return step == 0
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         scores = {name: (layer.grad * layer.weight).abs() for name, layer in net.layers.items()}
+        if self.scope == "layer":
+            counts = allocate({name: tuple(score.shape) for name, score in scores.items()}, self.density, "erk")
+            return Topology({name: top(score, counts[name]) for name, score in scores.items()})
         return Topology(top_global(scores, round(self.density * sum(s.numel() for s in scores.values()))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from methods.base import ALL, Product, Selection
 
@@ -35,9 +36,14 @@ class SelectiveLinear(nn.Linear):
     def __init__(self, linear: nn.Linear, name: str, execute):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        self.bias = linear.bias
+        if parametrize.is_parametrized(linear, "weight"):
+            self.weight = linear.parametrizations.weight.original
+            for function in linear.parametrizations.weight:
+                parametrize.register_parametrization(self, "weight", function)
+        else:
+            self.weight = linear.weight
         self.name = name
-        self.tokens = 0  # rows of the last forward product
         object.__setattr__(self, "execute", execute)
 
     def run(self, product: Product, left: Tensor, right: Tensor, forward: Selection) -> tuple[Tensor, Selection]:

@@ -385,6 +385,8 @@ class Session:
         site = Site(
             training=self.training,
             batch=lambda: self.batch if self._forward_of_batch else None,
+            layers=lambda: prunable_layers(self.model),
+            units=lambda: find_units(self.model),
             total_steps=self.total_steps,
             charge=self._charge,
         )
@@ -646,6 +648,7 @@ class Session:
             ever=store.ever[name],
             new=store.new[name],
             cost=store.unit_cost(name),
+            norm=store.norm(name),
             observed=statistics.observed,
             importance=statistics.corrected("importance"),
             fires=statistics.corrected("fires"),

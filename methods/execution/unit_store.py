@@ -92,6 +92,19 @@ class UnitStore:
         return norms
 
     @torch.no_grad()
+    def norm(self, name: str) -> Tensor:
+        """Euclidean norm of the weights of each unit, [n] on the CPU; 0 for units that do not exist."""
+        squares = torch.zeros(self.groups[name].size)
+        for axis in self.groups[name].axes:
+            if axis.attribute == "weight":
+                entries = self._parameter(axis).square().sum(1 - axis.dim).cpu()
+                full = entries.new_zeros(int(axis.index.max()) + 1)
+                live = self.live[axis.module, "weight"][axis.dim].cpu()
+                full[live] = entries if self.compact else entries[live]
+                squares += full[axis.index].sum(1)
+        return squares.sqrt()
+
+    @torch.no_grad()
     def set_alive(self, name: str, alive: Tensor, fold: Fold | None, optimizer: torch.optim.Optimizer | None) -> None:
         """Let exactly the units `alive` [n] of one group exist.
 

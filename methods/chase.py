@@ -1,0 +1,62 @@
+"""Unstructured dynamic sparse training that slides into channels: whole neurons leave while weights are exchanged.
+
+An update removes the neurons with the lowest mean |w| on a cubic schedule, then drops the smallest weights of the whole
+network and grows as many by gradient, among the neurons that are left: the number of weights stays, and ends in a
+smaller network. Source: Yin et al. 2023, arXiv:2305.19454, section 3: death rate 0.05, half of the channels gone by 130 of
+160 epochs. Differs: no soft memory bound; the exchanged fraction is annealed to 0. Extra cost: the dense weight
+gradient of every layer at update steps.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from methods.base import NetView, Topology, UpdateSchedule, check_fraction
+from methods.importance import top, top_global
+from methods.random_erk import RandomErk
+from methods.schedules import cosine, cubic, progress
+
+
+@dataclass(frozen=True)
+class Chase(RandomErk):
+    """Exchanges weights while whole neurons leave."""
+
+    family = "dynamic"
+    source = "arXiv:2305.19454"
+    extra_cost = "dense weight gradients at update steps"
+    needs = frozenset({"dense_grad"})
+
+    drop: float = 0.05  # fraction of the active weights per update, annealed to 0
+    rows: float = 0.5  # fraction of the neurons of every layer but the last that is left at the end
+    update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.8125)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fraction("drop", self.drop, zero=True)
+        check_fraction("rows", self.rows)
+
+    def init_topology(self, net: NetView) -> Topology:
+        rows = {f"rows.{name}": layer.active.any(1) for name, layer in net.layers.items()}
+        return Topology(super().init_topology(net).active, memory=rows)
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        total = net.total_steps
+        left = cubic(progress(step, self.update.start * total, self.update.last(total)), 1.0, self.rows)
+        rows, last = {}, list(net.layers)[-1]
+        for name, layer in net.layers.items():
+            alive = net.memory[f"rows.{name}"]
+            count = len(alive) if name == last else max(1, round(left * len(alive)))
+            rows[name] = top(layer.weight.abs().mean(1).masked_fill(~alive, -1), min(count, int(alive.sum())))
+        sizes = {name: layer.active.numel() for name, layer in net.layers.items()}
+        wanted = round(self.density * sum(sizes.values()))
+        wanted = min(wanted, sum(int(rows[name].sum()) * layer.weight.shape[1] for name, layer in net.layers.items()))
+        present = {name: layer.active & rows[name][:, None] for name, layer in net.layers.items()}
+        fraction = cosine(progress(step, 0, self.update.stop * total), self.drop)
+        num_kept = min(int((1 - fraction) * wanted), sum(int(mask.sum()) for mask in present.values()))
+        weights = {n: v.weight.abs().masked_fill(~present[n], -1) for n, v in net.layers.items()}
+        kept = top_global(weights, num_kept)
+        gradients = {n: v.grad.abs().masked_fill(kept[n], -1) for n, v in net.layers.items()}
+        gradients = {n: torch.where(rows[n][:, None], g, -1.0) for n, g in gradients.items()}
+        grown = top_global(gradients, wanted - num_kept)
+        active = {name: kept[name] | grown[name] for name in kept}
+        return Topology(active, memory={f"rows.{name}": mask for name, mask in rows.items()})

@@ -1,0 +1,73 @@
+"""N:M sparsity from scratch: of every m neighbouring weights the n largest compute, all are trained.
+
+The pattern of 2:4 runs on the sparse tensor cores of GPUs; here it is simulated. Masked weights get the straight-through
+gradient and are pulled to zero. A dense tail trains without masks at the end. Source: Zhou et al. 2021, arXiv:2102.04010,
+eq. 9 (SR-STE, decay 2e-4); a dense end: Hu et al. 2024, arXiv:2404.01847. Differs: masks and pull are renewed every
+`interval` steps; input columns beyond the last whole group stay dense. Extra cost: sorting groups at update steps.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from methods.base import Method, NetView, Topology, UpdateSchedule, check_fraction
+
+
+def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:
+    """True at the n largest magnitudes of every m neighbours along the inputs, and beyond the last whole group."""
+    outputs, inputs = weight.shape
+    whole = inputs // m * m
+    groups = weight[:, :whole].abs().reshape(outputs, -1, m)
+    mask = torch.ones_like(weight, dtype=torch.bool)
+    chosen = groups.topk(n, dim=2).indices
+    mask[:, :whole] = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, chosen, True).view(outputs, whole)
+    return mask
+
+
+@dataclass(frozen=True)
+class Nm(Method):
+    """Of every m neighbouring weights the n largest compute."""
+
+    family = "dynamic"
+    source = "arXiv:2102.04010"
+    extra_cost = "sorting groups at update steps, dense weight gradients"
+    selects = frozenset({"weights"})
+    physicality = "masked"
+    keeps_weights = True
+
+    n: int = 2  # weights of a group that compute
+    m: int = 4  # neighbouring weights of a group
+    decay: float = 2e-4  # pull on masked weights, times the learning rate
+    dense_tail: float = 0.0  # fraction of the run without masks, at the end
+    update: UpdateSchedule = UpdateSchedule(interval=10, start=0.0, stop=1.0)
+
+    def __post_init__(self):
+        if not 1 <= self.n <= self.m:
+            raise ValueError(f"n={self.n}, m={self.m}: expected 1 <= n <= m")
+        if self.decay < 0:
+            raise ValueError(f"decay={self.decay:g}: expected a strength, 0 or more")
+        check_fraction("dense_tail", self.dense_tail, zero=True)
+
+    def label(self) -> str:
+        return f"nm {self.n}:{self.m}"
+
+    def due(self, step: int, total: int) -> bool:
+        tail = int((1 - self.dense_tail) * total)
+        return step == tail or (step < tail and super().due(step, total))
+
+    def init_topology(self, net: NetView) -> Topology:
+        return self._topology(net, {name: layer.weight for name, layer in net.layers.items()})
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        if self.dense_tail and step >= int((1 - self.dense_tail) * net.total_steps):
+            return Topology({name: torch.ones_like(layer.active) for name, layer in net.layers.items()})
+        pull = self.update.interval * net.learning_rate * self.decay
+        values = {
+            name: layer.weight * (1 - pull * (~layer.active).to(layer.weight.dtype)) for name, layer in net.layers.items()
+        }
+        return self._topology(net, values)
+
+    def _topology(self, net: NetView, values: dict[str, Tensor]) -> Topology:
+        active = {name: nm_mask(value, self.n, self.m) for name, value in values.items()}
+        return Topology(active, {name: torch.ones_like(mask) for name, mask in active.items()}, values=values)
