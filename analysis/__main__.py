@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"analysis: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     console = Console()
-    console.print(verdict_table(verdicts))
+    for table in [*arm_tables(output), verdict_table(verdicts)]:
+        console.print(table)
     console.print(f"Report: {output / PAGE}", highlight=False, soft_wrap=True)
     return 0
 
@@ -51,6 +53,25 @@ def verdict_table(verdicts: list[Verdict]) -> Table:
         word = Text(verdict.word + ("" if verdict.text == verdict.word else " *"), style=COLOURS[verdict.word])
         table.add_row(Text(verdict.claim.title), Text(verdict.task), word, Text(wording.figure(verdict.best)))
     return table
+
+
+def arm_tables(output: Path) -> list[Table]:
+    """One table per task of a written report: every arm's quality, energy, and FLOPs as dense over its own."""
+    tables = []
+    for path in sorted((output / "tables").glob("*.csv")):
+        figures = pd.read_csv(path)
+        unit = "accuracy %" if figures.metric[0] == "accuracy" else "loss, nats"
+        titles = ("Arm", unit, "Energy", "E dense / E", "FLOPs dense / ideal", "FLOPs dense / executed")
+        table = Table(*titles, title=path.stem.replace("-", "/"), title_justify="left")
+        for row in figures.itertuples():
+            quality = 100 * row.quality if row.metric == "accuracy" else row.quality
+            cost = ("-", "-") if row.simulated else (f"{row.energy_j:.3g} J", f"{row.energy_ratio:.2f}x")
+            flops = [f"{value:.3g}x" for value in (row.flop_ratio_ideal, row.flop_ratio_executed)]
+            cells = [row.arm, f"{quality:.2f}" if unit[0] == "a" else f"{quality:.4f}", *cost, *flops]
+            table.add_row(*(Text(cell.replace("nanx", "").replace("nan J", "not measured")) for cell in cells))
+        table.caption, table.caption_justify = "- stands for simulated: nothing is saved by multiplying zeros", "left"
+        tables.append(table)
+    return tables
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 
 DENSE = "dense"
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
-FAMILIES = ("dense", "dense_control", "neurons", "control", "dynamic", "static")  # order in tables
+FAMILIES = ("dense", "dense_control", "neurons", "selective", "control", "dynamic", "static")  # order in tables
 UNMETERED = 0.02  # a run with a larger share outside the meter is compared with nothing
 
 

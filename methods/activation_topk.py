@@ -2,8 +2,8 @@
 
 A layer that reads hidden neurons uses the `density` of them with the largest activation: the same for the whole batch
 (columns that a smaller product gathers), or per token (simulated). All three products of that layer shrink; the layer
-that computes the neurons does not, because their values decide. Evaluation selects likewise.
-Source: Ahmad and Scheinkman 2019, arXiv:1903.11257 (k winners); per batch: this project. Extra cost: sorting activations.
+that computes the neurons does not, because their values decide. Evaluation selects likewise. Source: Ahmad and
+Scheinkman 2019, arXiv:1903.11257 (k winners); per batch: this project. Extra cost: sorting activations.
 """
 
 from dataclasses import dataclass

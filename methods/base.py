@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
@@ -228,9 +228,12 @@ class Method:
     small: ClassVar[Mapping[str, Any]] = {}  # options that suit a run of a few dozen steps
 
     def label(self) -> str:
-        """The arm's name in tables: the method and its main option."""
+        """The arm's name in tables: the method, its density, and the variant that was chosen."""
         density = getattr(self, "density", None)
-        return self.name() if density is None else f"{self.name()} {density:g}"
+        chosen = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
+        variants = [value if isinstance(value, str) else n for n, value in chosen if isinstance(value, (str, bool))]
+        name = self.name() if density is None else f"{self.name()} {density:g}"
+        return f"{name} ({', '.join(variants)})" if variants else name
 
     @property
     def simulated(self) -> bool:
@@ -354,6 +357,7 @@ def delegated(slot: str, *names: str) -> Callable[[type], type]:
 
 DECISIONS = tuple(
     "selects needs physicality reference replaces_step rescale backend operand_backend keeps_weights grad_decay "
-    "operand_layers rewind_step cost_varies update width duration table_rate recipe positions adapt init_topology due observes "
+    "operand_layers rewind_step cost_varies update width duration table_rate recipe positions adapt init_topology due "
+    "observes "
     "update_topology select_operands select_samples reads_losses select_tokens transform penalty".split()
 )

@@ -2,8 +2,8 @@
 
 An update removes the neurons with the lowest mean |w| on a cubic schedule, then drops the smallest weights of the whole
 network and grows as many by gradient, among the neurons that are left: the number of weights stays, and ends in a
-smaller network. Source: Yin et al. 2023, arXiv:2305.19454, section 3: death rate 0.05, half of the channels gone by 130 of
-160 epochs. Differs: no soft memory bound; the exchanged fraction is annealed to 0. Extra cost: the dense weight
+smaller network. Source: Yin et al. 2023, arXiv:2305.19454, section 3: death rate 0.05, half of the channels gone by 130
+of 160 epochs. Differs: no soft memory bound; the exchanged fraction is annealed to 0. Extra cost: the dense weight
 gradient of every layer at update steps.
 """
 

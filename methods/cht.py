@@ -1,42 +1,75 @@
 """Epitopological learning: links grow where the network's own topology predicts them, without any gradient.
 
-At an update a layer drops its smallest weights and grows the missing links with the highest score of a link predictor
-that reads the bipartite graph of active weights alone. The score of a missing link (u, v) adds up, over the nodes on
-paths of length three between u and v, (1 + links within that community) / (1 + other links).
-Source: Zhang et al. 2024, "Epitopological learning and Cannistraci-Hebb network shape intelligence brain-inspired theory
-for ultra-sparse advantage in deep learning", ICLR; the node-based CH2-L3 in matrix form after Zhang et al. 2025,
-arXiv:2501.19107. Differs: no removal of chains of dead neurons and no soft sampling; the first topology is random.
-Extra cost: four matrix products per layer and update, charged.
+An update drops the smallest weights, and in plain chains of layers also links of neurons that have lost all inputs or
+all outputs; then each layer grows as many missing links by the score of a link predictor that reads its bipartite graph
+alone. The score of a missing link (u, v), CH2-L3n, adds up (1 + links within the community) / (1 + links out of it)
+over the local community: the nodes on paths of length three between u and v. Source: Zhang et al. 2025,
+arXiv:2501.19107 (CHTs), appendix C, in the matrix form of the authors' code; links are drawn by their score (soft),
+where CHT (Zhang et al. 2024) takes the highest. Differs: a random first topology, removal by magnitude alone, and
+attention heads are one layer. Extra cost: four matrix products per layer and update.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from methods.base import LayerView, NetView, UpdateSchedule
+from methods.base import NetView, Topology
+from methods.importance import random_scores, top
+from methods.schedules import cosine, progress
 from methods.set import Set
 
+FLOOR = 1e-5  # score of a link without any path, beside scores of about 1 per node
 
-def link_scores(active: Tensor) -> tuple[Tensor, float]:
-    """CH2-L3 score of every link [O, I] (meaningful for missing ones), and the FLOPs that it took.
 
-    For a missing link from input u to output v the community is: outputs z that u links to and that share an input with
-    v, and inputs z that v links to and that share an output with u.
+def link_scores(active: Tensor) -> Tensor:
+    """CH2-L3n of every link, [O, I]; meaningful for the missing ones.
+
+    For a link from input u to output v the community is: outputs that u links to and that share an input with v, and
+    inputs that v links to and that share an output with u.
     """
     links = active.float()
-    shared_out, shared_in = links @ links.T, links.T @ links  # [O, O], [I, I]: links of z into the community
-    degree_out, degree_in = links.sum(1), links.sum(0)
-    through_out = _worth(shared_out, degree_out[:, None])  # [z, v]
-    through_in = _worth(shared_in, degree_in[:, None])  # [z, u]
-    outputs, inputs = active.shape
-    flops = 2.0 * (2 * outputs * outputs * inputs + 2 * inputs * inputs * outputs)
-    return through_out.T @ links + links @ through_in, flops
+    return _worth(links) @ links + (_worth(links.T) @ links.T).T
 
 
-def _worth(inside: Tensor, degree: Tensor) -> Tensor:
-    """(1 + links inside the community) / (1 + links outside, the one to the far node not counted), 0 without any."""
-    return torch.where(inside > 0, (1 + inside) / (degree - inside).clamp(min=1), 0.0)
+def _worth(links: Tensor) -> Tensor:
+    """Summand of node z for a link that ends in node v of the same side, [v, z]; 0 for z outside the community."""
+    inside = links @ links.T  # links of z to neighbours of v: the community of the other side
+    outside = links.sum(1) - inside - 1  # all others but the one to the far end u of the link
+    return torch.where(inside > 0, (1 + inside) / (1 + outside).clamp(min=1), 0.0)
+
+
+def sampling_keys(scores: Tensor, draw: Tensor) -> Tensor:
+    """Keys whose largest are a sample without replacement, each entry in proportion to its score.
+
+    Args:
+        draw: uniform in (0, 1].
+    Source: Efraimidis and Spirakis 2006, weighted random sampling with a reservoir.
+    """
+    return draw.log() / (scores + FLOOR)
+
+
+def flops_of_scores(outputs: int, inputs: int) -> float:
+    """FLOPs of the four products of `link_scores`."""
+    return 4.0 * outputs * inputs * (outputs + inputs)
+
+
+def without_dead_ends(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Links of a chain of layers, less those to neurons without outputs and from neurons without inputs."""
+    masks = dict(masks)
+    for before, after in reversed(list(pairwise(masks))):
+        masks[before] = masks[before] & masks[after].any(0)[:, None]
+    for before, after in pairwise(masks):
+        masks[after] = masks[after] & masks[before].any(1)
+    return masks
+
+
+def is_chain(net: NetView) -> bool:
+    """Whether every layer reads the one before it: a model without residual blocks, whose layers fit."""
+    shapes = [layer.weight.shape for layer in net.layers.values()]
+    return net.blocks == tuple(net.layers) and all(a[0] == b[1] for a, b in pairwise(shapes))
 
 
 @dataclass(frozen=True)
@@ -46,9 +79,27 @@ class Cht(Set):
     source = "arXiv:2501.19107"
     extra_cost = "four matrix products per layer and update"
 
-    update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.75)
+    growth: str = "soft"  # draw links by their score (soft) or take the highest (hard)
+    annealed: bool = False  # the dropped fraction falls to 0; authors: for language models
 
-    def grow_score(self, layer: LayerView, net: NetView) -> Tensor:
-        scores, flops = link_scores(layer.active)
-        net.charge(flops)
-        return scores
+    def __post_init__(self):
+        super().__post_init__()
+        if self.growth not in ("soft", "hard"):
+            raise ValueError(f"growth={self.growth}: choose one of hard, soft")
+
+    def fraction_at(self, step: int, total: int) -> float:
+        return cosine(progress(step, 0, self.update.stop * total), self.drop) if self.annealed else self.drop
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        fraction = self.fraction_at(step, net.total_steps)
+        kept = {name: self.kept(layer, fraction) for name, layer in net.layers.items()}
+        if is_chain(net):
+            kept = without_dead_ends(kept)
+        active = {}
+        for name, layer in net.layers.items():
+            missing = int(layer.active.sum()) - int(kept[name].sum())
+            net.charge(flops_of_scores(*layer.weight.shape))
+            scores, draw = link_scores(kept[name]), 1 - random_scores(layer.weight, net.generator).double()
+            keys = sampling_keys(scores, draw) if self.growth == "soft" else scores + 1e-9 * draw  # ties at random
+            active[name] = kept[name] | top(keys.masked_fill(kept[name], -torch.inf), missing)
+        return Topology(active)

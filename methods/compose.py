@@ -3,7 +3,7 @@
 A topology method (weights or units), an operand method and a sample method; any part may be left out. What the parts
 select is intersected by the session. Source: this project. Extra cost: that of the parts.
 
-    method=compose method.topology.name=dsc +method.samples.name=infobatch
+    method=compose method.topology.name=dsc method.samples.name=infobatch
 """
 
 from __future__ import annotations

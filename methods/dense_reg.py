@@ -1,8 +1,8 @@
 """The rival of every method that claims to prevent overfitting: dense training with its best regularisation.
 
-Dropout on what hidden neurons send on, a weight decay of its own, and an early stop at a fraction of the schedule that is
-chosen on validation. Source: Srivastava et al. 2014 (dropout); the question is that of "No Train No Gain", Kaddour et
-al. 2023, arXiv:2307.06440. Extra cost: none.
+Dropout on what hidden neurons send on, a weight decay of its own, and an early stop at a fraction of the schedule that
+is chosen on validation. Source: Srivastava et al. 2014 (dropout); the question is that of "No Train No Gain", Kaddour
+et al. 2023, arXiv:2307.06440. Extra cost: none.
 """
 
 from dataclasses import dataclass

@@ -64,7 +64,8 @@ class Dsc(Method):
     def __post_init__(self):
         for name in ("density", "head_density"):
             check_fraction(name, getattr(self, name))
-        for name in ("explore", "contract", "regrow", "tail", "dead", "constant", "duplicate", "floor", "dense_start", "dense_tail"):
+        fractions = "explore contract regrow tail dead constant duplicate floor dense_start dense_tail"
+        for name in fractions.split():
             check_fraction(name, getattr(self, name), zero=True)
         for name, least in {"interval": 2, "observe_every": 1, "multiple": 1, "widen": 1, "candidates": 1}.items():
             if getattr(self, name) < least:
@@ -76,7 +77,7 @@ class Dsc(Method):
         if self.score not in ("taylor", "rms", "fires"):
             raise ValueError(f"score={self.score}: choose one of fires, rms, taylor")
         if self.contract > 1 - self.dense_tail:
-            raise ValueError(f"dense_tail={self.dense_tail:g}: overlaps contract={self.contract:g}; shorten one of them")
+            raise ValueError(f"dense_tail={self.dense_tail:g}: overlaps contract={self.contract:g}; shorten one")
         if self.explore > self.contract:
             raise ValueError(f"explore={self.explore}, contract={self.contract}: explore must end first")
 

@@ -1,9 +1,9 @@
 """Dense, sparse, dense: a sparse phase in the middle of dense training, for accuracy and not for energy.
 
 The smallest weights of every layer are pruned, the rest trains on, and in the last phase the missing ones return from
-zero. Source: Han et al. 2017, arXiv:1607.04381, algorithm 1: 30 to 50 % of the weights pruned. Differs: the three phases
-share one schedule of the learning rate, where the paper adds the last two to a finished training, the last one at a
-tenth of the rate. Extra cost: none beside dense training.
+zero. Source: Han et al. 2017, arXiv:1607.04381, algorithm 1: 30 to 50 % of the weights pruned. Differs: the three
+phases share one schedule of the learning rate, where the paper adds the last two to a finished training, the last one
+at a tenth of the rate. Extra cost: none beside dense training.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
 """Early-bird tickets: the mask that pruning would draw is watched while the network trains, and drawn once it settles.
 
-Every `interval` steps the neurons of largest norm are noted; when the last `window` of these masks differ from each other
-by less than `distance` (fraction of differing entries), the network is compacted once and training goes on.
-Source: You et al. 2020, arXiv:1909.11957, algorithm 1; for transformers Chen et al. 2021, arXiv:2101.00063. Differs: norms
-of a neuron's weights stand for the scales of batch norms and their L1 penalty, since these models have none; the run
-goes on within its schedule, where the authors start a new one; without a settled mask it is drawn at `latest`.
+Every `interval` steps the neurons of largest norm are noted; when the last `window` of these masks differ from each
+other by less than `distance` (fraction of differing entries), the network is compacted once and training goes on.
+Source: You et al. 2020, arXiv:1909.11957, algorithm 1; for transformers Chen et al. 2021, arXiv:2101.00063. Differs:
+norms of a neuron's weights stand for the scales of batch norms and their L1 penalty, since these models have none; the
+run goes on within its schedule, where the authors start a new one; without a settled mask it is drawn at `latest`.
 Extra cost: one ranking per interval; the steps before it are dense.
 """
 

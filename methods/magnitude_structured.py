@@ -1,8 +1,8 @@
 """One-shot structured magnitude pruning: train densely, remove whole neurons of small norm once, train the rest on.
 
 A neuron's norm is that of the weights that produce and read it, as a share of its group's mean norm, so that groups are
-comparable. Source: Li et al. 2017, arXiv:1608.08710 (filters by the norm of their weights); question of Liu et al. 2019,
-arXiv:1810.05270. Differs: one ranking over all groups. Extra cost: one ranking; the steps before it are dense.
+comparable. Source: Li et al. 2017, arXiv:1608.08710 (filters by the norm of their weights); question of Liu et al.
+2019, arXiv:1810.05270. Differs: one ranking over all groups. Extra cost: one ranking; the steps before it are dense.
 """
 
 from dataclasses import dataclass

@@ -135,7 +135,8 @@ class Memory(Method):
             model.grams = grams
             embedding.register_forward_hook(lambda module, args, out: out + grams(args[0]))
         elif self.kind == "product_keys":
-            model.lm_head = nn.Sequential(ProductKeys(head.in_features, self.keys, self.heads, self.top).to(device), head)
+            layer = ProductKeys(head.in_features, self.keys, self.heads, self.top).to(device)
+            model.lm_head = nn.Sequential(layer, head)
         else:
             if site.training is None:
                 raise ValueError("memory: counts the training split; pass it as Session(training=...)")

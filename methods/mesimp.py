@@ -1,8 +1,8 @@
 """meProp whose rarely chosen neurons leave the network for good.
 
-Source: Sun et al. 2017, arXiv:1711.06528 (meSimp). Differs: the activeness of a neuron is its Taylor score, an average of
-|h dL/dh|, in place of a count of how often its gradient was among the largest; neurons leave in blocks.
-Extra cost: as meprop, and unit statistics of observed steps.
+Source: Sun et al. 2017, arXiv:1711.06528 (meSimp). Differs: the activeness of a neuron is its Taylor score, an average
+of |h dL/dh|, in place of a count of how often its gradient was among the largest; neurons leave in blocks. Extra cost:
+as meprop, and unit statistics of observed steps.
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,9 @@ class Experts(nn.Module):
         reader: linear layer of the block's output.
     """
 
-    def __init__(self, producers: list[nn.Linear], act: nn.Module, reader: nn.Linear, experts: int, top: int, balance: float):
+    def __init__(
+        self, producers: list[nn.Linear], act: nn.Module, reader: nn.Linear, experts: int, top: int, balance: float
+    ):
         super().__init__()
         self.experts, self.top, self.balance, self.act = experts, top, balance, act
         device = reader.weight.device

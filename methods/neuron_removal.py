@@ -2,10 +2,10 @@
 
 `dead`: those that no longer fire (DemP). `group_lasso`: a penalty on the norm of every neuron's weights drives some to
 zero, and the network is reconfigured each tenth of the run (PruneTrain). `activation_density`: a layer shrinks to its
-width times the fraction of its activations that are not zero. Tensors really shrink; how far is an outcome.
-Source: Dufort-Labbe et al. 2024, arXiv:2403.07688; Lym et al. 2019, arXiv:1901.09290; Foldy-Porto et al. 2020,
-arXiv:2002.02949. Differs: DemP's noise and its regularised batch norms are left out; a neuron leaves by its norm over the
-group's mean where PruneTrain compares with 1e-4; activation density removes the least important neurons and keeps
+width times the fraction of its activations that are not zero. Tensors really shrink; how far is an outcome. Source:
+Dufort-Labbe et al. 2024, arXiv:2403.07688; Lym et al. 2019, arXiv:1901.09290; Foldy-Porto et al. 2020,
+arXiv:2002.02949. Differs: DemP's noise and its regularised batch norms are left out; a neuron leaves by its norm over
+the group's mean where PruneTrain compares with 1e-4; activation density removes the least important neurons and keeps
 the others' weights, where the authors start again. Extra cost: unit statistics of observed steps.
 """
 

@@ -114,7 +114,8 @@ class NgramTables:
                 share = table.shares[entry] * scale[position]
                 out.view(-1).index_add_(0, position * vocabulary + table.grams[entry] % self._base, share)
             if mine is not None:
-                out.view(-1).index_add_(0, positions * vocabulary + own[k] % self._base, torch.where(known, change, 0.0))
+                wanted = positions * vocabulary + own[k] % self._base
+                out.view(-1).index_add_(0, wanted, torch.where(known, change, 0.0))
             matched = torch.where(known, k, matched)
         return out.clamp_(min=1e-10).log_(), matched
 

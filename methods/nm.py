@@ -1,9 +1,10 @@
 """N:M sparsity from scratch: of every m neighbouring weights the n largest compute, all are trained.
 
-The pattern of 2:4 runs on the sparse tensor cores of GPUs; here it is simulated. Masked weights get the straight-through
-gradient and are pulled to zero. A dense tail trains without masks at the end. Source: Zhou et al. 2021, arXiv:2102.04010,
-eq. 9 (SR-STE, decay 2e-4); a dense end: Hu et al. 2024, arXiv:2404.01847. Differs: masks and pull are renewed every
-`interval` steps; input columns beyond the last whole group stay dense. Extra cost: sorting groups at update steps.
+The pattern of 2:4 runs on the sparse tensor cores of GPUs; here it is simulated. Masked weights get the straight-
+through gradient and are pulled to zero. A dense tail trains without masks at the end. Source: Zhou et al. 2021,
+arXiv:2102.04010, eq. 9 (SR-STE, decay 2e-4); a dense end: Hu et al. 2024, arXiv:2404.01847. Differs: masks and pull are
+renewed every `interval` steps; input columns beyond the last whole group stay dense. Extra cost: sorting groups at
+update steps.
 """
 
 from dataclasses import dataclass
@@ -63,9 +64,7 @@ class Nm(Method):
         if self.dense_tail and step >= int((1 - self.dense_tail) * net.total_steps):
             return Topology({name: torch.ones_like(layer.active) for name, layer in net.layers.items()})
         pull = self.update.interval * net.learning_rate * self.decay
-        values = {
-            name: layer.weight * (1 - pull * (~layer.active).to(layer.weight.dtype)) for name, layer in net.layers.items()
-        }
+        values = {name: torch.where(v.active, v.weight, (1 - pull) * v.weight) for name, v in net.layers.items()}
         return self._topology(net, values)
 
     def _topology(self, net: NetView, values: dict[str, Tensor]) -> Topology:

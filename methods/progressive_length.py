@@ -1,7 +1,7 @@
 """Short sequences first: windows of text are cut, and the cut grows to the full length.
 
-Source: Li et al. 2022, arXiv:2108.06084 (sequence length warm-up). Differs: what is cut off is not read in that step, so
-that the run sees fewer tokens in all. Extra cost: none.
+Source: Li et al. 2022, arXiv:2108.06084 (sequence length warm-up). Differs: what is cut off is not read in that step,
+so that the run sees fewer tokens in all. Extra cost: none.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Small images first: every batch is resized, and the size grows to the full one.
 
-Source: Tan and Le 2021, arXiv:2104.00298, section 4.2 (progressive learning), without its growing augmentation; position
-embeddings of timm's vision transformers are resampled by timm. Extra cost: resizing.
+Source: Tan and Le 2021, arXiv:2104.00298, section 4.2 (progressive learning), without its growing augmentation;
+position embeddings of timm's vision transformers are resampled by timm. Extra cost: resizing.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ProgressiveResolution(Method):
 
     def adapt(self, model: nn.Module, site: Site) -> None:
         if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
-            raise ValueError("progressive_resolution: this model reads images of one size; choose one with convolutions")
+            raise ValueError("progressive_resolution: the model reads images of one size; choose one with convolutions")
         patches = getattr(model, "patch_embed", None)
         if patches is not None:  # what timm's `dynamic_img_size=True` sets when it builds the model
             model.dynamic_img_size, patches.strict_img_size, patches.flatten = True, False, False

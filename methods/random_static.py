@@ -1,7 +1,7 @@
 """Random weights, fixed before the first step, with the layers' densities as one likes: the null hypothesis, widened.
 
-Source: Liu et al. 2022, arXiv:2202.02643; the first layer dense as in RigL's ERK experiments at 99 % sparsity (Evci et al.
-2020, arXiv:1911.11134). Extra cost: none.
+Source: Liu et al. 2022, arXiv:2202.02643; the first layer dense as in RigL's ERK experiments at 99 % sparsity (Evci et
+al. 2020, arXiv:1911.11134). Extra cost: none.
 """
 
 from dataclasses import dataclass

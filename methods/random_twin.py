@@ -4,7 +4,7 @@ The method decides as ever, but what it ranks by (weights, gradients, importance
 is replaced by random numbers of the same shape and sign. Source: this project; the null hypothesis of importance.
 Extra cost: that of the method.
 
-    method=random_twin method.of.name=gmp +method.of.density=0.2
+    method=random_twin method.of.name=gmp method.of.density=0.2
 """
 
 from __future__ import annotations

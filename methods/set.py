@@ -25,8 +25,8 @@ class Set(RandomErk):
     extra_cost = "sorting at update steps"
 
     drop: float = 0.3  # fraction of a layer's active weights, annealed to 0
-    sign: str = "joint"  # drop the smallest magnitudes jointly, or separate: of positive and of negative weights alike
     update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.75)
+    sign: str = "joint"  # drop among all weights (joint), or the fraction of either sign by itself (separate)
 
     def __post_init__(self):
         super().__post_init__()
@@ -37,27 +37,25 @@ class Set(RandomErk):
     def grow_score(self, layer: LayerView, net: NetView) -> Tensor:
         return random_scores(layer.weight, net.generator)
 
-    def drop_score(self, layer: LayerView) -> Tensor:
-        """Score of active weights [O, I]; the smallest are dropped."""
-        magnitude = layer.weight.abs()
-        if self.sign == "joint":
-            return magnitude
-        scores = torch.zeros_like(magnitude)  # rank within its sign, as a fraction of the weights of that sign
-        for side in (layer.weight >= 0, layer.weight < 0):
-            side = side & layer.active
-            values = magnitude[side]
-            scores[side] = values.argsort(stable=True).argsort().float() / max(len(values), 1)
-        return scores
-
     def fraction_at(self, step: int, total: int) -> float:
-        """Fraction of the active weights that is exchanged by the update of a step."""
+        """Fraction of the active weights that an update at this step exchanges."""
         return cosine(progress(step, 0, self.update.stop * total), self.drop)
+
+    def kept(self, layer: LayerView, fraction: float) -> Tensor:
+        """The active weights, bool [O, I], less a fraction of the smallest."""
+        sides = [layer.active]
+        if self.sign == "separate":
+            sides = [layer.active & (layer.weight >= 0), layer.active & (layer.weight < 0)]
+        kept = torch.zeros_like(layer.active)
+        for side in sides:
+            total = int(side.sum())
+            kept |= top(layer.weight.abs().masked_fill(~side, -1), total - int(fraction * total))
+        return kept
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction, active = self.fraction_at(step, net.total_steps), {}
         for name, layer in net.layers.items():
-            total = int(layer.active.sum())
-            num_dropped = int(fraction * total)
-            kept = top(self.drop_score(layer).masked_fill(~layer.active, -1), total - num_dropped)
+            kept = self.kept(layer, fraction)
+            num_dropped = int(layer.active.sum()) - int(kept.sum())
             active[name] = kept | top(self.grow_score(layer, net).masked_fill(kept, -1), num_dropped)
         return Topology(active)

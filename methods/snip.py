@@ -1,8 +1,8 @@
 """Weights kept by connection sensitivity |g w| of one batch before training, over the whole network.
 
-Source: Lee et al. 2019, arXiv:1810.02340, eq. 5-6; per layer as in RigL's comparison. Differs from the authors' code: the pruned initialisation is the
-one that is trained, and biases are never pruned. The batch is the run's first, and it trains no weight.
-Extra cost: one forward and dense backward pass; kept small by replacing the first training step.
+Source: Lee et al. 2019, arXiv:1810.02340, eq. 5-6; per layer as in RigL's comparison. Differs from the authors' code:
+the pruned initialisation is the one that is trained, and biases are never pruned. The batch is the run's first, and it
+trains no weight. Extra cost: one forward and dense backward pass; kept small by replacing the first training step.
 """
 
 from dataclasses import dataclass

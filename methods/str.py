@@ -1,10 +1,10 @@
 """Soft threshold reparameterization: every layer learns the threshold below which its weights are zero.
 
-The layer computes with sign(w) max(|w| - sigmoid(s), 0); the gradient reaches the weights above the threshold and s, and
-the recipe's weight decay on s decides how sparse the network becomes: density is an outcome.
-Source: Kusupati et al. 2020, arXiv:2002.03231, eq. 3-5. Differs: s starts where the threshold is `start` of the layer's
-mean |w|, so that layers of any width start alike, and is pulled by a decay of its own, `pull`, which makes up for runs
-that are hundreds of times shorter than the paper's. Extra cost: the threshold of every weight at every step.
+The layer computes with sign(w) max(|w| - sigmoid(s), 0); the gradient reaches the weights above the threshold and s,
+and the recipe's weight decay on s decides how sparse the network becomes: density is an outcome. Source: Kusupati et
+al. 2020, arXiv:2002.03231, eq. 3-5. Differs: s starts where the threshold is `start` of the layer's mean |w|, so that
+layers of any width start alike, and is pulled by a decay of its own, `pull`, which makes up for runs that are hundreds
+of times shorter than the paper's. Extra cost: the threshold of every weight at every step.
 """
 
 from dataclasses import dataclass

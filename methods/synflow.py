@@ -1,10 +1,10 @@
 """Synaptic flow: pruning before training without data, in many rounds, by what flows through the absolute weights.
 
-Every parameter is replaced by its absolute value and an input of ones is sent through; the score of a weight is
-|theta dR/dtheta|, R being the sum of the outputs. A round keeps the fraction density^(round / rounds).
-Source: Tanaka et al. 2020, arXiv:2006.05467, algorithm 1. Differs: it runs in place of the first training step, when the
-shape of an input is known; a language model gets the batch's first window, because ones have no embedding. Extra
-cost: a forward and backward pass of one example per round.
+Every parameter is replaced by its absolute value and an input of ones is sent through; the score of a weight is |theta
+dR/dtheta|, R being the sum of the outputs. A round keeps the fraction density^(round / rounds). Source: Tanaka et al.
+2020, arXiv:2006.05467, algorithm 1. Differs: it runs in place of the first training step, when the shape of an input is
+known; a language model gets the batch's first window, because ones have no embedding. Extra cost: a forward and
+backward pass of one example per round.
 """
 
 from dataclasses import dataclass

@@ -120,13 +120,24 @@ def registry(kind: str) -> dict[str, type]:
 
 
 @cache
+def stacks() -> dict[str, dict[str, Any]]:
+    """Name -> options of every composed method in conf/method: files, because a stack is a configuration."""
+    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted((CONF / "method").glob("*.yaml"))}
+
+
+@cache
 def register() -> None:
     """Make every registered class a choice of its Hydra group, with its defaults written out."""
     store = ConfigStore.instance()
     for kind in GROUPS:
         for name, cls in registry(kind).items():
-            defaults = {option.name: _plain(option.default) for option in describe(cls)[1]}
+            defaults = {option.name: _default(option.default) for option in describe(cls)[1]}
             store.store(group=kind, name=name, node={"name": name, **defaults})
+
+
+def _default(value: Any) -> Any:
+    """A method within a method by its name alone, so that another name does not meet the first one's options."""
+    return {"name": value.name()} if isinstance(value, Method) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

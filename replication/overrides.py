@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from replication.config import CONF, GROUPS, registry
-from replication.registry import create
+from replication.config import CONF, GROUPS, registry, stacks
+from replication.registry import create, describe
 
 FILES = ("recipe", "trainer", "energy", "logger")
 PLAIN = {"seed": int, "replicate": int, "results": str}
+
+
+def canonical(overrides: list[str]) -> list[str]:
+    """Options of a method within a method, which Hydra would not let one set without `++`, with it."""
+    return [re.sub(r"^\+*(?=method\.\w+\.)(?!method\.update\.)", "++", override) for override in overrides]
 
 
 def check(overrides: list[str], *, multirun: bool) -> None:
@@ -63,7 +69,10 @@ def _check_one(key: str, value: Any, chosen: dict[str, list[str]]) -> None:
         return
     if group in GROUPS:
         for name in chosen[group] if field else [value]:
-            create(group, registry(group), name, **(_nested(field.split("."), value) if field else {}))
+            options = _nested(field.split("."), value) if field else {}
+            if group == "method" and name in stacks():
+                name, options = "compose", _merged(stacks()[name], options)
+            create(group, registry(group), name, **_with_names(group, name, options))
     elif group in FILES:
         _check_file(group, field, value)
     elif group in PLAIN and not field:
@@ -74,6 +83,23 @@ def _check_one(key: str, value: Any, chosen: dict[str, list[str]]) -> None:
         close = difflib.get_close_matches(group, known, n=1)
         hint = f", did you mean {close[0]}?" if close else ""
         raise ValueError(f"{key}: no such option{hint}; choose one of {', '.join(known)}")
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Options of a stack with an override; its own `name` is left out."""
+    both = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(base), OmegaConf.create(changes)))
+    return {name: value for name, value in both.items() if name != "name"}
+
+
+def _with_names(group: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a part of a stack are checked with the part's name, which another override may have set."""
+    if group != "method" or name not in registry(group):
+        return options
+    return {k: v for k, v in options.items() if not (isinstance(v, dict) and _is_part(name, k) and "name" not in v)}
+
+
+def _is_part(name: str, option: str) -> bool:
+    return any(o.name == option and "Method" in o.type for o in describe(registry("method")[name])[1])
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:

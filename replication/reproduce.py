@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.__main__ import verdict_table
+from analysis.__main__ import arm_tables, verdict_table
 from analysis.report import build
 from replication.energy.sources import choose
 from replication.suite import Suite, load_suite
@@ -54,7 +54,9 @@ def reproduce(options: argparse.Namespace) -> int:
         jobs = [suite.jobs[i].overrides for i in todo]
         outcomes = run_all(jobs, suite=suite.name, weights=[seconds[i] for i in todo])
     output = Path(options.reports) / suite.name
-    console.print(verdict_table(build(Path(options.results), output, suite.name, runs)), soft_wrap=False)
+    verdicts = build(Path(options.results), output, suite.name, runs)
+    for table in [*arm_tables(output), verdict_table(verdicts)]:
+        console.print(table, soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:

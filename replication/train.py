@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from replication import config as configuration
-from replication.overrides import check
+from replication.overrides import canonical, check
 from replication.registry import describe
 
 
@@ -28,8 +28,12 @@ def help_text() -> str:
         for name, cls in configuration.registry(kind).items():
             summary, options = describe(cls)
             source = getattr(cls, "source", "")
-            lines.append(f"  {name:14} {summary}" + (f" [{source}]" if kind == "method" else ""))
+            lines.append(f"  {name:22} {summary}" + (f" [{source}]" if kind == "method" else ""))
             lines += [f"    .{o.name} = {o.default}  {('# ' + o.comment) if o.comment else ''}" for o in options]
+        if kind == "method":
+            for name, options in configuration.stacks().items():
+                parts = [f"{slot}={value['name']}" for slot, value in options.items() if isinstance(value, dict)]
+                lines.append(f"  {name:22} A stack: {', '.join(parts)} [conf/method/{name}.yaml]")
     lines.append("Others: seed, replicate, results, recipe.*, trainer=cpu|gpu, energy.source, logger=none|wandb")
     return "\n".join(lines)
 
@@ -77,6 +81,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(_refuse(error))
     configuration.register()
+    sys.argv[1:] = canonical(arguments)
     hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")(train)()
 
 

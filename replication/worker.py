@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from replication import config as configuration
+from replication.overrides import canonical
 from replication.record import read_record
 from replication.run import fail, run, run_folder
 from replication.wandb_mirror import mirror
@@ -35,7 +36,7 @@ def compose(overrides: list[str]) -> configuration.Experiment:
     configuration.register()
     if not GlobalHydra.instance().is_initialized():
         hydra.initialize_config_dir(str(configuration.CONF), version_base="1.3")
-    return configuration.build(hydra.compose("config", overrides=overrides))
+    return configuration.build(hydra.compose("config", overrides=canonical(overrides)))
 
 
 def perform(experiment: configuration.Experiment, *, suite: str | None, progress) -> tuple[str, dict, Path]:

@@ -166,7 +166,7 @@ def check_number_of_weights_follows_the_schedule(method: Method) -> None:
         if hasattr(method, "density_at"):
             step = max((s for s in range(step) if method.due(s, training.session.total_steps)), default=0)
         expected = promised(method, training, step)
-        assert expected is None or abs(active - expected) <= 1, f"after {step} steps: {active} weights, {expected:.0f} expected"
+        assert expected is None or abs(active - expected) <= 1, f"step {step}: {active} weights, {expected} promised"
 
 
 def check_no_synchronisation_on_plain_steps(method: Method) -> None:

@@ -62,7 +62,7 @@ def test_stacks_conform(name, check):
 def test_every_part_of_a_stack_saves():
     run = {name: Training(method).run().session for name, method in STACKS.items()}
     alone = Training(DSC).run().session
-    assert run["dsc and samples"].executed_flops == pytest.approx(alone.executed_flops / 2, rel=0.05)  # they choose other units
+    assert run["dsc and samples"].executed_flops == pytest.approx(alone.executed_flops / 2, rel=0.05)  # other units
     assert run["dsc, operands and samples"].executed_flops < run["dsc and samples"].executed_flops
 
 
