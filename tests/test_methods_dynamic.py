@@ -211,7 +211,7 @@ def test_options_out_of_range_are_refused_with_their_value(cls, options, message
 
 
 def test_options_come_from_plain_configuration_values():
-    made = create("method", {"mest": Mest}, "mest", name="mest", stages=[0.25, 0.5], mode="em")
+    made = create("method", {"mest": Mest}, "mest", stages=[0.25, 0.5], mode="em")
     assert tuple(made.stages) == (0.25, 0.5)
 
 
@@ -499,9 +499,7 @@ def test_itop_grows_by_the_gradient_of_the_batch_after_its_step():
 def test_top_kast_computes_with_a_and_trains_b():
     model = network()
     start = {name: layer.weight.detach().clone() for name, layer in model.named_children() if hasattr(layer, "weight")}
-    session = Session(
-        model, TopKast(density=0.2, extra=0.3), torch.optim.SGD(model.parameters(), 0.1), total_steps=10
-    )
+    session = Session(model, TopKast(density=0.2, extra=0.3), torch.optim.SGD(model.parameters(), 0.1), total_steps=10)
     reference = network()
     for name, weight in start.items():
         size = weight.numel()
@@ -534,8 +532,12 @@ def test_t9_t10_top_kast_leaves_weights_outside_b_alone_whatever_the_optimizer_d
     before, seen = {}, {"returned": 0}
 
     def remember():
-        before.update({name: (layer.weight.detach().clone(), session.trained[name].clone())
-                       for name, layer in session.layers.items()})
+        before.update(
+            {
+                name: (layer.weight.detach().clone(), session.trained[name].clone())
+                for name, layer in session.layers.items()
+            }
+        )
 
     def check(t):
         for name, layer in session.layers.items():
