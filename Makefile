@@ -35,14 +35,16 @@ test: setup ## Run the test suite.
 lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
 
-benchmark: setup ## Print what the framework costs per training step over a plain PyTorch loop.
+benchmark: setup ## Print what the framework costs over a plain PyTorch loop, and what each method's decisions cost.
 	@$(RUN) -m replication.benchmark
+	@$(RUN) -m replication.benchmark --methods
 
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
 	@$(RUN) -m replication.dashboard
 
-readme: setup ## Put the verdicts of results/quick into the README.
+readme: setup ## Put the verdicts of results/quick and the table of methods into the README.
 	@$(RUN) -m analysis.summary
+	@$(RUN) -m replication.catalogue
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

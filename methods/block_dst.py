@@ -2,8 +2,10 @@
 
 The pattern is one that block kernels can execute; here it is simulated. Source: this project's form of RigL (Evci et
 al. 2020, arXiv:1911.11134) on the blocks of Gray et al. 2017 (OpenAI) and of block-wise dynamic sparseness, Hadifar
-et al. 2020, arXiv:2001.04686. Where a side is no multiple of `block`, the last blocks are smaller, and the number of
-weights follows from which are chosen. Extra cost: the dense weight gradient of every layer at update steps.
+et al. 2020, arXiv:2001.04686. The number of blocks is exact: round(density x blocks), divided over the layers like
+weights, with one or more in each. Where every side is a multiple of `block` that many times block^2 weights exist;
+else the last blocks of a side are smaller, compete by their smaller norms, and the number of weights follows from which
+are chosen. Extra cost: the dense weight gradient of every layer at update steps.
 """
 
 from collections.abc import Mapping
@@ -48,8 +50,12 @@ class BlockDst(Rigl):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.sign != "joint":
+            raise ValueError(f"sign={self.sign}: {self.name()} drops by joint magnitude alone; use sign=joint")
         if self.block < 1:
             raise ValueError(f"block={self.block}: expected a number of weights, 1 or more")
+        if self.sign != "joint":
+            raise ValueError(f"sign={self.sign}: blocks have none; use joint")
 
     def num_active(self, shapes: Shapes, step: int, total: int) -> int | None:
         """Exact where every side is a multiple of `block`."""
@@ -59,7 +65,16 @@ class BlockDst(Rigl):
 
     def _counts(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         grids = {name: grid_of(shape, self.block) for name, shape in shapes.items()}
-        return allocate(grids, self.density, self.distribution)
+        counts = allocate(grids, self.density, self.distribution)
+        if sum(counts.values()) < len(counts):
+            raise ValueError(
+                f"block={self.block}: density={self.density:g} leaves {sum(counts.values())} blocks for {len(counts)} "
+                "layers; use smaller blocks"
+            )
+        for name in [name for name, count in counts.items() if not count]:  # an empty layer would cut the network
+            counts[max(counts, key=counts.__getitem__)] -= 1
+            counts[name] = 1
+        return counts
 
     def init_topology(self, net: NetView) -> Topology:
         shapes = {name: tuple(layer.weight.shape) for name, layer in net.layers.items()}

@@ -3,8 +3,8 @@
 An update removes the neurons with the lowest mean |w| on a cubic schedule, then drops the smallest weights of the whole
 network and grows as many by gradient, among the neurons that are left: the number of weights stays, and ends in a
 smaller network. Source: Yin et al. 2023, arXiv:2305.19454, section 3: death rate 0.05, half of the channels gone by 130
-of 160 epochs. Differs: no soft memory bound; the exchanged fraction is annealed to 0. Extra cost: the dense weight
-gradient of every layer at update steps.
+of 160 epochs. Differs: no soft memory bound; the exchanged fraction is annealed to 0; the bias of a neuron that left,
+and the columns that read it, stay. Extra cost: the dense weight gradient of every layer at update steps.
 """
 
 from dataclasses import dataclass
@@ -36,6 +36,15 @@ class Chase(RandomErk):
         check_fraction("rows", self.rows)
 
     def init_topology(self, net: NetView) -> Topology:
+        self.update.last(net.total_steps)  # refuses a run too short for the schedule
+        shapes = {name: layer.weight.shape for name, layer in net.layers.items()}
+        last, size = list(shapes)[-1], sum(shape.numel() for shape in shapes.values())
+        room = sum((n if name == last else max(1, round(self.rows * n))) * m for name, (n, m) in shapes.items())
+        if round(self.density * size) > room:
+            raise ValueError(
+                f"density={self.density:g}: the neurons that rows={self.rows:g} leaves hold only {room / size:.2f} of "
+                "the weights; raise rows"
+            )
         rows = {f"rows.{name}": layer.active.any(1) for name, layer in net.layers.items()}
         return Topology(super().init_topology(net).active, memory=rows)
 
@@ -49,7 +58,6 @@ class Chase(RandomErk):
             rows[name] = top(layer.weight.abs().mean(1).masked_fill(~alive, -1), min(count, int(alive.sum())))
         sizes = {name: layer.active.numel() for name, layer in net.layers.items()}
         wanted = round(self.density * sum(sizes.values()))
-        wanted = min(wanted, sum(int(rows[name].sum()) * layer.weight.shape[1] for name, layer in net.layers.items()))
         present = {name: layer.active & rows[name][:, None] for name, layer in net.layers.items()}
         fraction = cosine(progress(step, 0, self.update.stop * total), self.drop)
         num_kept = min(int((1 - fraction) * wanted), sum(int(mask.sum()) for mask in present.values()))

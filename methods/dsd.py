@@ -36,11 +36,15 @@ class Dsd(Method):
                 f"sparse_from={self.sparse_from:g}, sparse_until={self.sparse_until:g}: expected the first to be less"
             )
 
+    def density_at(self, step: int, total: int) -> float:
+        """Fraction of the weights after a step."""
+        return self.sparse_density if int(self.sparse_from * total) <= step < int(self.sparse_until * total) else 1.0
+
     def due(self, step: int, total: int) -> bool:
         return step in (int(self.sparse_from * total), int(self.sparse_until * total))
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        if step >= int(self.sparse_until * net.total_steps):
+        if self.density_at(step, net.total_steps) == 1:
             return Topology({name: torch.ones_like(layer.active) for name, layer in net.layers.items()})
         shapes = {name: tuple(layer.weight.shape) for name, layer in net.layers.items()}
         counts = allocate(shapes, self.sparse_density, "uniform")

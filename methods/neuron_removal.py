@@ -5,8 +5,10 @@ zero, and the network is reconfigured each tenth of the run (PruneTrain). `activ
 width times the fraction of its activations that are not zero. Tensors really shrink; how far is an outcome. Source:
 Dufort-Labbe et al. 2024, arXiv:2403.07688; Lym et al. 2019, arXiv:1901.09290; Foldy-Porto et al. 2020,
 arXiv:2002.02949. Differs: DemP's noise and its regularised batch norms are left out; a neuron leaves by its norm over
-the group's mean where PruneTrain compares with 1e-4; activation density removes the least important neurons and keeps
-the others' weights, where the authors start again. Extra cost: unit statistics of observed steps.
+the group's mean where PruneTrain compares with 1e-4, and the penalty has a fixed strength where PruneTrain derives it
+from the first losses; activation density removes the least important neurons and keeps the others' weights, where the
+authors start again. Neurons that are never exactly zero (GELU, SiLU) are neither dead nor thin out. Extra cost: unit
+statistics of observed steps; none for the group lasso, which reads the weights alone.
 """
 
 from collections.abc import Mapping
@@ -64,7 +66,7 @@ class NeuronRemoval(Method):
         return step > 0 and UpdateSchedule(interval, 0.0, self.stop).due(step, total)
 
     def observes(self, step: int, total: int) -> bool:
-        return step % self.observe_every == 0 and step < self.stop * total
+        return self.score != "group_lasso" and step % self.observe_every == 0 and step < self.stop * total
 
     def penalty(self, net: Mapping[str, Tensor], units: Mapping[str, Any]) -> Tensor | None:
         if self.score != "group_lasso" or not self.penalty_strength:
@@ -80,7 +82,8 @@ class NeuronRemoval(Method):
     def update_topology(self, step: int, net: NetView) -> Topology | None:
         units = {}
         for name, unit in net.units.items():
-            if unit.kind == "neuron" and bool((unit.observed[unit.alive] >= 1).all()):
+            known = self.score == "group_lasso" or bool((unit.observed[unit.alive] >= 1).all())
+            if unit.kind == "neuron" and known:
                 size = self.multiple if unit.size % self.multiple == 0 else 1
                 wanted = max(self.num_needed(unit), self.floor * unit.size, 1)
                 count = -(-int(wanted) // size) * size

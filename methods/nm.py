@@ -3,8 +3,8 @@
 The pattern of 2:4 runs on the sparse tensor cores of GPUs; here it is simulated. Masked weights get the straight-
 through gradient and are pulled to zero. A dense tail trains without masks at the end. Source: Zhou et al. 2021,
 arXiv:2102.04010, eq. 9 (SR-STE, decay 2e-4); a dense end: Hu et al. 2024, arXiv:2404.01847. Differs: masks and pull are
-renewed every `interval` steps; input columns beyond the last whole group stay dense. Extra cost: sorting groups at
-update steps.
+renewed every `interval` steps; the I mod m input columns beyond the last whole group stay dense, so that a layer has
+O (n floor(I / m) + I mod m) weights. Extra cost: sorting groups at update steps.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from methods.allocation import Shapes
 from methods.base import Method, NetView, Topology, UpdateSchedule, check_fraction
 
 
@@ -52,6 +53,12 @@ class Nm(Method):
 
     def label(self) -> str:
         return f"nm {self.n}:{self.m}"
+
+    def num_active(self, shapes: Shapes, step: int, total: int) -> int:
+        """Exact; every weight in the dense tail."""
+        if self.dense_tail and step >= int((1 - self.dense_tail) * total):
+            return sum(outputs * inputs for outputs, inputs in shapes.values())
+        return sum(o * (i // self.m * self.n + i % self.m) for o, i in shapes.values())
 
     def due(self, step: int, total: int) -> bool:
         tail = int((1 - self.dense_tail) * total)

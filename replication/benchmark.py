@@ -1,7 +1,10 @@
 """What the framework costs: a training step of the suite over the same step in a plain PyTorch loop.
 
-    python -m replication.benchmark [--steps N] [--blocks N] [--output FILE]
+python -m replication.benchmark [--steps N] [--blocks N] [--output FILE]
+python -m replication.benchmark --methods [--steps N] [--output FILE]
 
+With --methods, the share of a run's CPU seconds that every method of weights and units spends outside forward pass,
+backward pass and optimizer: default intervals, two hidden layers of 1024 units, batches of 128. Without:
 The smallest model of the suite (two hidden layers of 32 units), CPU seconds, blocks in the order A B B A. The suite's
 side includes Lightning's Trainer, the session, the meter and its ledger; evaluation is left out on both sides.
 """
@@ -21,6 +24,8 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
+from methods.base import Batch
+from replication.config import registry
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
@@ -74,17 +79,77 @@ def plain_seconds(steps: int) -> float:
     return time.process_time() - start
 
 
+def selection_share(name: str, steps: int) -> dict[str, float]:
+    """CPU seconds of one run by part; observed steps are charged what they cost over the median of plain ones."""
+    overrides = [f"method={name}", f"recipe.steps={steps}", "recipe.batch_size=128", "trainer.segments=1"]
+    experiment = compose(overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        meter = Meter(choose("estimate", "cpu", 10.0), Ledger(Path(folder) / "energy.jsonl"))
+        module = TrainingModule(experiment, experiment.dataset.spec(), *experiment.dataset.training(), meter)
+        meter.close()
+    session, method = module.session, experiment.method
+    rows = module.batches(0, steps)
+    inputs, targets = module.train_split
+    passes, observed, decisions, optimizer = [], [], 0.0, 0.0
+    module.model.train()
+    for step in range(module.total_steps):
+        x, y = inputs[rows[step % steps]], targets[rows[step % steps]]
+        module.loss(module.model, x, y).backward() if step == 0 else None  # first use of every kernel
+        module.optimizer.zero_grad()
+        session.batch = Batch(x, y)
+        start = time.process_time()
+        module.loss(module.model, x, y).backward()
+        watched = method.observes(step, module.total_steps)
+        (observed if watched else passes).append(time.process_time() - start)
+        marks = [time.process_time()]
+        for part in (session.before_step, module.optimizer.step, session.after_step):
+            part()
+            marks.append(time.process_time())
+        decisions += marks[1] - marks[0] + marks[3] - marks[2]
+        optimizer += marks[2] - marks[1]
+    plain = statistics.median(passes or observed)
+    watching = max(sum(observed) - plain * len(observed), 0.0)
+    total = sum(passes) + sum(observed) + optimizer + decisions
+    return {"share": (decisions + watching) / total, "decisions_s": decisions, "watching_s": watching, "total_s": total}
+
+
+def methods_table(steps: int, output: Path) -> int:
+    """Print and save the share of every method that selects weights or units and needs no other run."""
+    names = [
+        name
+        for name, cls in registry("method").items()
+        if {"weights", "units"} & cls().selects and not cls.reference and name != "random_twin"
+    ]
+    print(f"{len(names)} methods, {steps} steps each, about {len(names) * steps * 0.02:.0f} s")
+    table = Table("method", "outside forward, backward, optimizer", "seconds of", "in all")
+    shares = {}
+    for name in names:
+        shares[name] = parts = selection_share(name, steps)
+        spent = parts["decisions_s"] + parts["watching_s"]
+        table.add_row(name, f"{100 * parts['share']:.1f} %", f"{spent:.3f}", f"{parts['total_s']:.2f}")
+    Console().print(table)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    result = {"steps": steps, "methods": shares, "environment": collect("cpu", 1, "float32")}
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
 def main() -> int:
     """Print the ratio with its spread, and save it with the machine's description."""
     parser = argparse.ArgumentParser(prog="replication.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=2000, help="training steps of a block")
+    parser.add_argument("--methods", action="store_true", help="measure the methods' decisions instead of the loop")
+    parser.add_argument("--steps", type=int, help="training steps of a block (2000) or of a method's run (300)")
     parser.add_argument("--blocks", type=int, default=4, help="repetitions of A B B A")
-    parser.add_argument("--output", type=Path, default=Path("results/benchmark/overhead.json"))
+    parser.add_argument("--output", type=Path, help="default results/benchmark/overhead.json or methods.json")
     options = parser.parse_args()
+    options.steps = options.steps or (300 if options.methods else 2000)
+    options.output = options.output or Path("results/benchmark") / f"{'methods' if options.methods else 'overhead'}.json"
     if options.steps < 10 or options.blocks < 1:
         print("hundredfold: --steps must be 10 or more and --blocks 1 or more", file=sys.stderr)
         return 2
     prepare(threads=1)
+    if options.methods:
+        return methods_table(options.steps, options.output)
     print(f"{4 * options.blocks} blocks of {options.steps} steps, about {options.blocks * options.steps * 0.006:.0f} s")
     suite_seconds(50), plain_seconds(50)  # first use of every kernel
     ratios, times = [], {"suite": [], "plain": []}

@@ -122,7 +122,8 @@ def registry(kind: str) -> dict[str, type]:
 @cache
 def stacks() -> dict[str, dict[str, Any]]:
     """Name -> options of every composed method in conf/method: files, because a stack is a configuration."""
-    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted((CONF / "method").glob("*.yaml"))}
+    files = sorted((CONF / "method").glob("*.yaml"))
+    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in files}
 
 
 @cache

@@ -675,7 +675,12 @@ def test_acdc_keeps_the_largest_of_the_network_and_lets_the_others_start_from_ze
                 weight.grad = gradient.clone()
             twin.step()
             ranked = sorted(
-                ((abs(float(w)), n, i) for n, m in enumerate(moved) for i, w in enumerate(m.flatten())), reverse=True
+                (
+                    (abs(float(w)), n, i)
+                    for n, m in enumerate(moved)
+                    for i, w in enumerate(m.detach().flatten())
+                ),
+                reverse=True,
             )
             chosen = {(n, i) for _, n, i in ranked[: round(0.3 * 320)]}
             step(session, *gradients)

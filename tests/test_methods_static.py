@@ -114,7 +114,7 @@ def test_structured_magnitude_removes_the_neurons_of_smallest_relative_norm():
 
 def test_early_bird_draws_once_the_masks_agree_and_not_before():
     still = Training(EarlyBird(density=0.5, interval=2, window=3, distance=1.0, prune_at=0.9)).run(7)
-    assert still.session.unit_counts()["2"]["alive"] < 64  # three masks, at steps 2, 4 and 6, all within a distance of 1
+    assert still.session.unit_counts()["2"]["alive"] < 64  # masks of steps 2, 4 and 6, all within 1
     never = Training(EarlyBird(density=0.5, interval=2, window=3, distance=0.0, prune_at=0.5))
     never.run(24)
     assert never.session.unit_counts()["2"]["alive"] == 64

@@ -188,7 +188,8 @@ def test_the_group_lasso_is_the_sum_of_the_neurons_norms():
 def test_the_group_lasso_drives_neurons_out():
     counts = {}
     for strength in (0.0, 0.1):
-        method = NeuronRemoval(score="group_lasso", penalty_strength=strength, multiple=1, observe_every=2, threshold=0.7)
+        options = {"penalty_strength": strength, "multiple": 1, "observe_every": 2, "threshold": 0.7}
+        method = NeuronRemoval(score="group_lasso", **options)
         counts[strength] = Training(method).run().session.unit_counts()["2"]["alive"]
     assert counts[0.1] < counts[0.0]
 

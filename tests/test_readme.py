@@ -24,13 +24,30 @@ def test_the_readme_has_examples_of_both_loops():
     assert len(EXAMPLES) >= 2 and "session.step()" in README and "SessionCallback" in README
 
 
-def test_the_readme_names_every_method():
-    import methods
-    from methods.base import Method
-    from replication.registry import discover
+def test_the_table_of_methods_is_the_one_that_the_code_gives():
+    from replication import catalogue
 
-    for name in discover(methods, Method):
-        assert f"`{name}`" in README
+    assert catalogue.insert(README) == README, "run `make readme`"
+    changed = README.replace("| `rigl` ", "| `rigi` ")
+    assert catalogue.insert(changed) == README != changed
+
+
+def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, monkeypatch):
+    import importlib
+
+    from methods.base import Method
+    from replication.registry import create, discover
+    from tests.conformance import CHECKS
+
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "__init__.py").touch()
+    (code,) = [example for example in EXAMPLES if "class Outermost" in example]
+    (tmp_path / "plugins" / "outermost.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = discover(importlib.import_module("plugins"), Method)
+    method = create("method", found, "outermost", density=0.25)
+    for check in CHECKS:
+        check(method)
 
 
 def test_the_verdicts_of_the_readme_are_those_of_the_published_study():

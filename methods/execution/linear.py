@@ -36,13 +36,13 @@ class SelectiveLinear(nn.Linear):
     def __init__(self, linear: nn.Linear, name: str, execute):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
         if parametrize.is_parametrized(linear, "weight"):
             self.weight = linear.parametrizations.weight.original
             for function in linear.parametrizations.weight:
                 parametrize.register_parametrization(self, "weight", function)
         else:
             self.weight = linear.weight
+        self.bias = linear.bias
         self.name = name
         object.__setattr__(self, "execute", execute)
 

@@ -591,7 +591,7 @@ class Session:
             selection = selection._replace(out=_and(selection.out, None if self.dense_grad_now else trained))
         else:
             selection = selection._replace(right=_and(selection.right, active))
-        if self._ideal_excess is not None:
+        if self._ideal_excess is not None and self.backend.simulated:
             everything = ideal_flops(product, left, right, Selection())
             self._ideal_excess += ideal_flops(product, left, right, selection) - everything
         if product is not Product.WEIGHT_GRAD and trained is active and not self.method.keeps_weights:

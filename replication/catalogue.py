@@ -1,0 +1,67 @@
+"""The README's table of methods, generated from their classes.
+
+    python -m replication.catalogue [README.md]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from methods.base import FAMILIES
+from replication.config import registry, stacks
+from replication.registry import describe
+
+BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
+
+
+def table() -> str:
+    """One row per method in Markdown: family, what it selects, physicality, extra cost, source."""
+    rows = []
+    for name, cls in registry("method").items():
+        method = cls()
+        rows.append(
+            {
+                "method": f"`{name}`",
+                "what it does": describe(cls)[0].rstrip("."),
+                "family": method.family.replace("_", " "),
+                "selects": ", ".join(sorted(method.selects)) or "nothing",
+                "executed": method.physicality,
+                "extra cost": method.extra_cost,
+                "source": method.source,
+            }
+        )
+    rows.sort(key=lambda row: FAMILIES.index(row["family"].replace(" ", "_")))
+    cells = pd.DataFrame(rows).map(lambda text: text.replace("|", "\\|"))
+    text = cells.to_markdown(index=False, disable_numparse=True)
+    return f"{text}\n\nStacks, as configurations in `conf/method/`: {', '.join(f'`{name}`' for name in stacks())}."
+
+
+def insert(readme: str) -> str:
+    """The README with the table between its markers.
+
+    Raises:
+        ValueError: the markers are missing.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README lacks the markers {BEGIN} and {END}; put them where the table belongs")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 2 if the file or its markers are missing."""
+    path = Path(arguments[0] if arguments else "README.md")
+    try:
+        path.write_text(insert(path.read_text()))
+    except (OSError, ValueError) as error:
+        print(f"catalogue: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
