@@ -105,9 +105,9 @@ class Dsc(Method):
     # ---- what -------------------------------------------------------------------------------------------------------
     def value(self, unit: UnitView, net: NetView) -> Tensor:
         """Worth of every unit, [n]: importance per cost; heads have no single output and keep the Taylor score."""
-        if self.score == "taylor" or unit.kind == "head":
-            return unit.importance / unit.cost
-        return (unit.fires if self.score == "fires" else unit.second.sqrt()) / unit.cost
+        if self.score == "rms" and unit.second is not None:
+            return unit.second.sqrt() / unit.cost
+        return (unit.fires if self.score == "fires" and unit.kind == "neuron" else unit.importance) / unit.cost
 
     def probe_value(self, unit: UnitView, net: NetView) -> Tensor:
         """Worth of candidates after one step, [n]: how much the loss wants their outgoing weights, per cost."""

@@ -34,7 +34,7 @@ class Srigl(Rigl):
 
     source = "arXiv:2305.02299"
 
-    min_salient: float = 0.3  # fraction of the fan-in, 0 ablates none; paper: 0.3 for CNNs, 0.95 for vision transformers
+    min_salient: float = 0.3  # fraction of the fan-in, 0 ablates none; paper: 0.3 for CNNs, 0.95 for ViTs
     dense_fan_in: bool = False  # measure it against the dense fan-in
 
     def __post_init__(self):

@@ -4,8 +4,8 @@ python -m replication.benchmark [--steps N] [--blocks N] [--output FILE]
 python -m replication.benchmark --methods [--steps N] [--output FILE]
 
 With --methods, the share of a run's CPU seconds that every method of weights and units spends outside forward pass,
-backward pass and optimizer: default intervals, two hidden layers of 1024 units, batches of 128. Without:
-The smallest model of the suite (two hidden layers of 32 units), CPU seconds, blocks in the order A B B A. The suite's
+backward pass and optimizer: default intervals, two hidden layers of 1024 units, batches of 128. Without it, the
+smallest model of the suite (two hidden layers of 32 units), CPU seconds, blocks in the order A B B A. The suite's
 side includes Lightning's Trainer, the session, the meter and its ledger; evaluation is left out on both sides.
 """
 
@@ -143,7 +143,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="default results/benchmark/overhead.json or methods.json")
     options = parser.parse_args()
     options.steps = options.steps or (300 if options.methods else 2000)
-    options.output = options.output or Path("results/benchmark") / f"{'methods' if options.methods else 'overhead'}.json"
+    name = "methods.json" if options.methods else "overhead.json"
+    options.output = options.output or Path("results/benchmark") / name
     if options.steps < 10 or options.blocks < 1:
         print("hundredfold: --steps must be 10 or more and --blocks 1 or more", file=sys.stderr)
         return 2

@@ -1,24 +1,34 @@
 """Structured dynamic methods against hand-worked cases and slow references."""
 
 import dataclasses
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from methods.allocation import allocate
 from methods.base import UpdateSchedule
 from methods.block_dst import BlockDst, block_norms, expand
 from methods.chase import Chase
 from methods.dsc import Dsc
 from methods.dsd import Dsd
-from methods.execution.session import Session
+from methods.execution.session import Session, prunable_layers
 from methods.neuron_removal import NeuronRemoval
 from methods.nm import Nm, nm_mask
 from methods.srigl import Srigl
-from tests.conformance import STEPS, Training
+from tests.conformance import INPUTS, RECIPE, STEPS, TARGETS, Training, transformer
 from tests.test_session import one_layer, step_with_gradient
 
 EVERY = UpdateSchedule(6)
+MASKED = {
+    "srigl": Srigl(density=0.25, update=EVERY),
+    "chase": Chase(density=0.25, update=UpdateSchedule(6, 0.0, 0.8125)),
+    "block_dst": BlockDst(density=0.25, block=4, update=EVERY),
+    "dsd": Dsd(sparse_from=0.25, sparse_until=0.75),
+    "nm": Nm(update=EVERY),
+}
 
 
 def two_layers(method, first, total_steps=100):
@@ -29,6 +39,68 @@ def two_layers(method, first, total_steps=100):
         model[1].weight.copy_(torch.eye(4))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     return model, Session(model, method, optimizer, total_steps=total_steps)
+
+
+# ---- traps that concern all of them ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("kind", ["vit", "gpt"])
+def test_t8_every_linear_weight_counts_and_no_bias_norm_embedding_or_vocabulary_layer(name, kind):
+    model, inputs, targets = transformer(kind, 1.0)
+    prunable = {layer: module.weight.numel() for layer, module in prunable_layers(model).items()}
+    others = {n: p for n, p in model.named_parameters() if n.removesuffix(".weight") not in prunable}
+    zeros = {n: int((p == 0).sum()) for n, p in others.items()}
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)  # whatever becomes zero was masked
+    session = Session(model, MASKED[name], optimizer, total_steps=STEPS)
+    for _ in range(STEPS // 2):
+        session.backward(inputs[:32], targets[:32]), session.step(), optimizer.zero_grad()
+    assert set(session.active) == set(prunable)
+    assert zeros == {n: int((p == 0).sum()) for n, p in others.items()}
+    active = sum(int(mask.sum()) for mask in session.active.values())
+    assert session.density() == pytest.approx(active / sum(prunable.values())) and session.density() < 1
+
+
+@pytest.mark.parametrize("name", [name for name in MASKED if name != "nm"])
+def test_t9_t10_weight_decay_and_momentum_never_move_a_missing_weight(name):
+    training, gone = Training(MASKED[name]), []
+    training.optimizer = training.session.optimizer = torch.optim.SGD(
+        training.model.parameters(), 0.05, momentum=0.9, weight_decay=0.1
+    )
+
+    def check(t):
+        for layer, mask in t.session.active.items():
+            weight = t.session.layers[layer].weight
+            gone.append(int((~mask).sum()))
+            assert not weight.detach()[~mask].any()
+            momentum = t.optimizer.state.get(weight, {}).get("momentum_buffer")
+            assert momentum is None or not momentum[~mask].any()
+
+    training.run(each=check)
+    assert max(gone) > 0
+
+
+def test_t9_t10_masked_weights_of_nm_keep_moments_and_decay_because_they_are_trained():
+    training = Training(MASKED["nm"]).run(20)
+    session, optimizer = training.session, training.optimizer
+    for layer, mask in session.active.items():
+        assert optimizer.state[session.layers[layer].weight]["exp_avg"][~mask].any()
+    rate, before = RECIPE.rates(STEPS)[20], {n: v.weight.detach().clone() for n, v in session.layers.items()}
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    for layer in session.layers.values():  # no gradient and no momentum: weight decay alone moves a weight
+        optimizer.state[layer.weight]["exp_avg"].zero_()
+        layer.weight.grad = torch.zeros_like(layer.weight)
+    assert not session.due
+    session.step()
+    for name, layer in session.layers.items():
+        torch.testing.assert_close(layer.weight.detach(), before[name] * (1 - rate * 0.1))
+
+
+@pytest.mark.parametrize("cls", [Srigl, BlockDst])
+def test_an_option_that_would_be_ignored_is_refused(cls):
+    with pytest.raises(ValueError, match="sign=separate"):
+        cls(sign="separate")
 
 
 # ---- SRigL -----------------------------------------------------------------------------------------------------------
@@ -67,6 +139,82 @@ def test_a_neuron_without_salient_weights_is_ablated_and_the_others_share_its_we
     assert fan_in[3] == 0 and set(fan_in[:3].tolist()) == {8 // 3}
 
 
+def srigl_by_hand(weight, active, grad, last, count, drop, share, dense_fan_in):
+    """Mask after one update by loops over sorted positions, from the authors' definitions."""
+    outputs, inputs = weight.shape
+    positions = [(i, j) for i in range(outputs) for j in range(inputs)]
+    present = [p for p in positions if active[p]]
+    num_dropped = int(drop * len(present))
+    kept = set(sorted(present, key=lambda p: -abs(float(weight[p])))[: len(present) - num_dropped])
+    salient = kept | set(sorted(positions, key=lambda p: -abs(float(grad[p])))[:num_dropped])
+    number = [sum(p[0] == i for p in salient) for i in range(outputs)]
+    least = max(1, int(share * (inputs if dense_fan_in else count // outputs)))
+    least = min(least, sorted(number, reverse=True)[-(-count // inputs) - 1])  # room for the layer's weights
+    living = [i for i in range(outputs) if last or number[i] >= least]
+    fan_in, mask = count // len(living), torch.zeros_like(active)
+    for i in living:
+        row = sorted((p for p in kept if p[0] == i), key=lambda p: -abs(float(weight[p])))
+        rest = sorted((p for p in positions if p[0] == i and p not in kept), key=lambda p: -abs(float(grad[p])))
+        for p in (row + rest)[:fan_in]:
+            mask[p] = True
+    return mask
+
+
+@pytest.mark.parametrize("dense_fan_in", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_srigl_equals_a_slow_reference_on_random_layers_over_two_updates(seed, dense_fan_in):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(12, 10, bias=False), nn.Linear(10, 4, bias=False))
+    options = dict(drop=0.5, update=UpdateSchedule(1), min_salient=0.6, dense_fan_in=dense_fan_in)
+    method, scale = Srigl(density=0.3, **options), torch.linspace(0.1, 2, 10)[:, None]
+    session = Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=100)
+    counts, ablated = allocate({n: tuple(v.weight.shape) for n, v in session.layers.items()}, 0.3, "erk"), 0
+    for step in range(2):
+        expected = {}
+        for name, layer in session.layers.items():
+            layer.weight.grad = torch.randn_like(layer.weight) * (scale if name == "0" else 1)
+            with torch.no_grad():  # some neurons are much stronger than others
+                layer.weight.copy_(torch.randn_like(layer.weight) * (scale**2 if name == "0" else 1))
+                layer.weight.mul_(session.active[name])
+            drop = method.fraction_at(step, 100)
+            weight, active, grad = layer.weight.detach(), session.active[name], layer.weight.grad
+            expected[name] = srigl_by_hand(weight, active, grad, name == "1", counts[name], drop, 0.6, dense_fan_in)
+        session.step()
+        for name, mask in expected.items():
+            assert torch.equal(session.active[name], mask)
+        ablated += int((~session.active["0"].any(1)).sum())
+    assert ablated, "the case ablates"
+
+
+@pytest.mark.parametrize("dense_fan_in", [False, True])
+def test_ablation_leaves_enough_neurons_to_hold_the_weights_of_the_layer(dense_fan_in):
+    method = Srigl(density=0.25, update=EVERY, min_salient=1.0, dense_fan_in=dense_fan_in)
+    shapes = {"0": (64, 16), "2": (64, 64), "4": (4, 64)}
+    counts, living = allocate(shapes, 0.25, "erk"), []
+
+    def check(training):
+        for name, mask in training.session.active.items():
+            alive, total = int(mask.any(1).sum()), int(mask.sum())
+            assert counts[name] - alive < total <= counts[name]  # short of one whole fan-in
+            living.append(alive)
+
+    Training(method).run(each=check)
+    assert min(living[::3]) < 64
+
+
+def test_an_ablated_neuron_returns_once_its_gradients_are_large():
+    options = dict(drop=0.3, distribution="uniform", min_salient=0.9, update=UpdateSchedule(1))
+    weight = torch.tensor([[4.0, 4, 4, 4], [3, 3, 3, 3], [2, 2, 2, 2], [0.1, 0.1, 0.1, 0.1]])
+    model, session = two_layers(Srigl(density=0.5, **options), weight)
+    for strong in (0, 3):
+        for layer in session.layers.values():
+            layer.weight.grad = torch.zeros(4, 4)
+            layer.weight.grad[strong] = 1.0
+        session.step()
+        assert bool(session.active["0"][3].any()) == (strong == 3)
+    assert not model[0].weight.detach()[3].any(), "from zero"
+
+
 # ---- Chase -----------------------------------------------------------------------------------------------------------
 
 
@@ -84,6 +232,44 @@ def test_chase_removes_the_weakest_neurons_on_the_cubic_schedule_and_they_stay_a
     Training(Chase(density=0.25, rows=0.5, update=UpdateSchedule(6, 0.0, 0.8125))).run(each=check)
     assert seen[0] == 64 and seen[-1] == 32 and seen == sorted(seen, reverse=True)
     assert 64 - seen[len(seen) // 3] > 16, "more than half of them leave in the first third"
+
+
+def test_chase_exchanges_over_the_whole_network_among_the_neurons_that_are_left():
+    method = Chase(density=0.3, drop=0.4, rows=0.5, update=UpdateSchedule(1, 0.0, 0.5))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8, bias=False), nn.Linear(8, 5, bias=False))
+    session = Session(model, method, torch.optim.SGD(model.parameters(), 0.0), total_steps=20)
+    wanted, layers = round(0.3 * (48 + 40)), {"0": (8, 6), "1": (5, 8)}
+    rows = {"0": set(range(8)), "1": set(range(5))}
+    for step in range(10):
+        left = 0.5 + 0.5 * (1 - min(step / 9, 1)) ** 3
+        weight = {name: layer.weight.detach().clone() for name, layer in session.layers.items()}
+        mean = {i: float(weight["0"][i].abs().sum()) for i in rows["0"]}
+        rows["0"] = set(sorted(mean, key=lambda i: -mean[i])[: min(round(left * 8), len(rows["0"]))])
+        grad = {name: torch.randn(*shape) for name, shape in layers.items()}
+        places = [(n, i, j) for n, (o, m) in layers.items() for i in range(o) for j in range(m) if i in rows[n]]
+        present = [p for p in places if session.active[p[0]][p[1], p[2]]]
+        num_kept = min(int((1 - 0.2 * (1 + math.cos(math.pi * step / 10))) * wanted), len(present))
+        kept = set(sorted(present, key=lambda p: -abs(float(weight[p[0]][p[1], p[2]])))[:num_kept])
+        rest = sorted((p for p in places if p not in kept), key=lambda p: -abs(float(grad[p[0]][p[1], p[2]])))
+        expected = {name: torch.zeros(*shape, dtype=torch.bool) for name, shape in layers.items()}
+        for n, i, j in kept | set(rest[: wanted - num_kept]):
+            expected[n][i, j] = True
+        for name, layer in session.layers.items():
+            layer.weight.grad = grad[name]
+        session.step()
+        assert all(torch.equal(session.active[name], mask) for name, mask in expected.items()), step
+        with torch.no_grad():  # new weights start at zero; give them sizes of their own, so that no ties decide
+            for name, layer in session.layers.items():
+                layer.weight.copy_(torch.randn_like(layer.weight) * session.active[name])
+    assert len(rows["0"]) == 4
+
+
+def test_chase_refuses_a_density_that_the_neurons_left_cannot_hold():
+    with pytest.raises(ValueError, match=r"density=0.9: the neurons that rows=0.5 leaves hold only 0.52"):
+        Training(Chase(density=0.9, rows=0.5, update=UpdateSchedule(6, 0.0, 0.8125)))
+    with pytest.raises(ValueError, match="interval=100"):
+        Training(Chase(density=0.25))
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
@@ -121,6 +307,30 @@ def test_masks_stay_unions_of_blocks():
     Training(BlockDst(density=0.25, block=4, update=EVERY)).run(each=check)
 
 
+def test_no_layer_is_left_without_a_block_and_their_number_is_exact():
+    weights = {"0": (64, 64), "1": (128, 64), "2": (10, 128)}
+    for density in (0.05, 0.1, 0.3):
+        for distribution in ("uniform", "erk"):
+            method = BlockDst(density=density, block=16, distribution=distribution)
+            model = nn.Sequential(*(nn.Linear(i, o) for o, i in weights.values()))
+            active = Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=100).active
+            blocks = {name: int((block_norms(mask.float(), 16) > 0).sum()) for name, mask in active.items()}
+            assert sum(blocks.values()) == round(density * (4 * 4 + 8 * 4 + 1 * 8)) and min(blocks.values()) >= 1
+    with pytest.raises(ValueError, match="block=64: density=0.1 leaves 0 blocks for 3 layers"):
+        Training(BlockDst(density=0.1, block=64, update=EVERY))
+
+
+def test_the_promised_number_is_exact_where_blocks_fit_and_no_promise_where_they_do_not():
+    method = BlockDst(density=0.25, block=4, update=EVERY)
+    training = Training(method)
+    shapes = {name: tuple(layer.weight.shape) for name, layer in training.session.layers.items()}
+    promised = method.num_active(shapes, 0, STEPS)
+    assert promised == 16 * round(0.25 * sum(o * i // 16 for o, i in shapes.values()))
+    training.run()
+    assert sum(int(mask.sum()) for mask in training.session.active.values()) == promised
+    assert method.num_active(shapes | {"2": (64, 63)}, 0, STEPS) is None
+
+
 # ---- N:M -------------------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +364,20 @@ def test_a_dense_tail_ends_dense():
     assert training.run().session.density() == 1.0
 
 
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (2, 3), (3, 7)])
+def test_the_number_of_weights_of_nm_is_that_of_the_groups_and_the_columns_left_over(n, m):
+    method = Nm(n=n, m=m, dense_tail=0.25, update=EVERY)
+    training = Training(method)
+    shapes = {name: tuple(layer.weight.shape) for name, layer in training.session.layers.items()}
+
+    def check(t):
+        active = sum(int(mask.sum()) for mask in t.session.active.values())
+        assert active == method.num_active(shapes, t.session.step_index - 1, STEPS)
+
+    training.run(each=check)
+    assert method.num_active({"a": (10, 9)}, 0, STEPS) == 10 * (9 // m * n + 9 % m)
+
+
 # ---- neurons that leave ----------------------------------------------------------------------------------------------
 
 
@@ -182,7 +406,33 @@ def test_the_group_lasso_is_the_sum_of_the_neurons_norms():
     session, model = training.session, training.model
     penalty = training.method.penalty(dict(model.named_parameters()), session.store.groups)
     norms = sum(float(unit.norm.sum()) for unit in session.view().units.values())
-    assert float(penalty) == pytest.approx(0.1 * norms, rel=1e-4)
+    assert penalty.item() == pytest.approx(0.1 * norms, rel=1e-4)
+    alive = torch.arange(64) % 3 > 0
+    session.store.set_alive("2", alive, None, training.optimizer)  # the parameters are smaller now
+    penalty = training.method.penalty(dict(model.named_parameters()), session.store.groups)
+    first, second, third = (model[i].weight.detach().square() for i in (0, 2, 4))
+    norms = sum(math.sqrt(first[j].sum() + second[:, j].sum()) for j in range(int(alive.sum())))
+    norms += sum(math.sqrt(second[j].sum() + third[:, j].sum()) for j in range(64))
+    assert penalty.item() == pytest.approx(0.1 * norms, rel=1e-4)
+
+
+def test_the_group_lasso_reads_weights_alone_and_leaves_heads_alone():
+    method = NeuronRemoval(score="group_lasso", penalty_strength=0.1, threshold=1.0, multiple=1)
+    assert not any(method.observes(step, STEPS) for step in range(STEPS))
+    model, inputs, targets = transformer("vit", 1.0)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    session = Session(model, method, optimizer, total_steps=STEPS)
+    heads = [name for name, group in session.store.groups.items() if group.kind == "head"]
+    neurons = [name for name, group in session.store.groups.items() if group.kind == "neuron"]
+    penalty = method.penalty(dict(model.named_parameters()), session.store.groups)
+    touched = torch.autograd.grad(penalty, list(model.parameters()), allow_unused=True)
+    names = [name for (name, _), grad in zip(model.named_parameters(), touched, strict=True) if grad is not None]
+    assert len(names) == 2 * len(neurons) and not any("qkv" in name or "proj" in name for name in names)
+    for _ in range(6):
+        session.backward(inputs[:32], targets[:32]), session.step(), optimizer.zero_grad()
+    counts = session.unit_counts()
+    assert all(counts[name]["alive"] == counts[name]["size"] for name in heads)
+    assert all(counts[name]["alive"] < counts[name]["size"] for name in neurons)
 
 
 def test_the_group_lasso_drives_neurons_out():
@@ -192,6 +442,47 @@ def test_the_group_lasso_drives_neurons_out():
         method = NeuronRemoval(score="group_lasso", **options)
         counts[strength] = Training(method).run().session.unit_counts()["2"]["alive"]
     assert counts[0.1] < counts[0.0]
+
+
+@pytest.mark.parametrize(
+    ("score", "fires", "norm", "expected"),
+    [
+        ("dead", [0, 5e-4, 0.5, 1, 1, 1, 1, 1], [1] * 8, [0, 0, 1, 1, 1, 1, 1, 1]),
+        ("group_lasso", [1] * 8, [0.1, 1, 1, 0.2, 1, 1, 1, 1], [0, 1, 1, 0, 1, 1, 1, 1]),
+        ("activation_density", [0.3] * 4 + [0.7] * 4, [1] * 8, [0, 0, 0, 0, 1, 1, 1, 1]),  # 8 x 0.5
+        ("activation_density", [0.3] * 4 + [0.71] * 4, [1] * 8, [0, 0, 1, 1, 1, 1, 1, 1]),  # ceil(4.04), whole blocks
+    ],
+)
+def test_each_sign_says_how_many_neurons_leave_and_which(score, fires, norm, expected):
+    assert survivors(score, fires, norm).int().tolist() == expected
+
+
+def survivors(score, fires, norm):
+    """Which of eight neurons stay, in blocks of two with a floor of two; importance grows with the position."""
+    unit = SimpleNamespace(
+        size=8, kind="neuron", alive=torch.ones(8, dtype=torch.bool), observed=torch.full((8,), 3),
+        norm=torch.tensor(norm).float(), fires=torch.tensor(fires).float(), importance=torch.arange(1.0, 9.0),
+    )
+    method = NeuronRemoval(score=score, multiple=2, floor=0.25)
+    return method.update_topology(5, SimpleNamespace(units={"a": unit})).units["a"]
+
+
+@pytest.mark.parametrize(("num_dead", "num_left"), [(2, 6), (3, 6), (5, 4), (8, 2)])
+def test_dead_neurons_leave_in_whole_blocks_down_to_the_floor_and_no_living_one_does(num_dead, num_left):
+    alive = survivors("dead", [0.0] * num_dead + [1.0] * (8 - num_dead), [1] * 8)
+    assert int(alive.sum()) == num_left and alive[num_dead:].all()
+
+
+def test_a_neuron_that_left_never_returns():
+    alive = {"2": torch.ones(64, dtype=torch.bool), "4": torch.ones(64, dtype=torch.bool)}
+
+    def check(training):
+        for name, now in training.session.store.alive.items():
+            assert not (now & ~alive[name]).any() and int(now.sum()) % 8 == 0
+            alive[name] = now.clone()
+
+    Training(NeuronRemoval(observe_every=2)).run(each=check)
+    assert int(alive["2"].sum()) < 64
 
 
 # ---- dense, sparse, dense --------------------------------------------------------------------------------------------
@@ -211,6 +502,29 @@ def test_dsd_prunes_in_the_middle_and_the_missing_weights_return_from_zero():
     assert all(training.session.layers[name].weight.detach()[gone].any() for name, gone in pruned.items())
 
 
+def test_dsd_keeps_the_largest_of_every_layer_at_equal_density():
+    training = Training(Dsd(sparse_density=0.5, sparse_from=0.25, sparse_until=0.75)).run(12)
+    rows = (torch.arange(32) * 5 + 12 * 32) % len(INPUTS)
+    training.session.backward(INPUTS[rows], TARGETS[rows], rows)
+    training.optimizer.step()
+    weights = {name: layer.weight.detach().abs().clone() for name, layer in training.session.layers.items()}
+    training.session.after_step()
+    for name, weight in weights.items():
+        median = weight.flatten().sort().values[weight.numel() // 2]
+        assert torch.equal(training.session.active[name], weight >= median)
+
+
+def test_dsd_follows_the_density_that_it_states():
+    method = Dsd(sparse_density=0.6, sparse_from=0.3, sparse_until=0.8)
+
+    def check(training):
+        stated = method.density_at(training.session.step_index - 1, STEPS)
+        assert training.session.density() == pytest.approx(stated, abs=1e-4)
+
+    Training(method).run(each=check)
+    assert [method.density_at(s, 10) for s in (0, 2, 3, 7, 8, 9)] == [1, 1, 0.6, 0.6, 1, 1]
+
+
 # ---- options of dsc --------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +542,8 @@ def test_units_can_be_valued_by_other_scores(score):
     unit = view.units["2"]
     expected = unit.second.sqrt() if score == "rms" else unit.fires
     torch.testing.assert_close(training.method.value(unit, view) * unit.cost, expected)
+    head = unit._replace(kind="head", mean=None, second=None, fires=torch.ones(64))
+    torch.testing.assert_close(training.method.value(head, view) * unit.cost, unit.importance)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,13 +39,13 @@ def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Select
     out = selection.out.expand(rows, columns)
     if selection.left is None and selection.right is None:
         return 2.0 * left.shape[inner_left] * float(out.sum())
-    lhs, rhs = (
-        torch.ones_like(factor, dtype=torch.float64) if mask is None else mask.expand(factor.shape).double()
+    lhs, rhs = (  # in numpy: a counter that watches torch must not take this product for one of the step's
+        np.ones(factor.shape, np.float32) if mask is None else mask.expand(factor.shape).float().cpu().numpy()
         for mask, factor in ((selection.left, left), (selection.right, right))
     )
     lhs = lhs.T if inner_left == 0 else lhs
     rhs = rhs.T if inner_right == 1 else rhs
-    return 2.0 * float((lhs @ rhs * out).sum())
+    return 2.0 * float((lhs @ rhs)[out.cpu().numpy()].sum(dtype=np.float64))
 
 
 def executed_flops(function: Callable[[], object]) -> float:
