@@ -1,0 +1,5 @@
+"""One thread per test process: the networks are tiny, and threads that wait for each other cost more than they give."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
