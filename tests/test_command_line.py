@@ -7,6 +7,7 @@ import pytest
 from replication.overrides import check
 from replication.suite import load_suite
 from replication.sweep import run_all
+from replication.worker import compose
 
 MISTAKES = {
     "method=foo": "method=foo: unknown; choose one of dense, ",
@@ -85,3 +86,26 @@ def test_a_single_run_writes_into_its_results_folder_alone(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
     assert sorted(root.iterdir()) == before and [path.name for path in (tmp_path / "r").iterdir()] == ["runs"]
+
+
+def test_options_of_a_method_within_a_method_are_checked_and_set():
+    from replication.overrides import canonical
+
+    nested = ["method=random_twin", "method.of.name=gmp", "method.of.density=0.2", "method.update.interval=5"]
+    assert canonical(nested)[1:] == ["++method.of.name=gmp", "++method.of.density=0.2", "method.update.interval=5"]
+    stack = compose(["method=dsc_max", "method.topology.interval=7"])
+    assert stack.method.topology.interval == 7 and stack.method.label() == "dsc_max"
+    assert stack.config["method"]["topology"]["observe_every"] == 10, "every option is written out"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.samples.ratio=2", "ratio=2: expected a fraction"),
+        ("method.topologie.name=set", "did you mean topology"),
+        ("method.topology.name=rigel", "did you mean rigl"),
+    ],
+)
+def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message):
+    with pytest.raises(ValueError, match=message):
+        check(["method=dsc_max", override], multirun=False)

@@ -24,9 +24,19 @@ class Counting(Dataset):
         return Split(torch.zeros(1), torch.zeros(1))
 
 
+def present(name):
+    """The data set with its defaults; skips the test, with the reason, where its files are not on this machine."""
+    made = registry.create("dataset", DATASETS, name)
+    try:
+        made.raw()
+    except ValueError as error:
+        pytest.skip(str(error))
+    return made
+
+
 @pytest.fixture(params=sorted(DATASETS))
 def dataset(request):
-    return registry.create("dataset", DATASETS, request.param)
+    return present(request.param)
 
 
 def test_the_bundled_data_sets_are_registered():
@@ -103,6 +113,7 @@ def test_training_never_builds_the_test_split(name, monkeypatch):
     def refuse(self):
         raise AssertionError("training() built the test split")
 
+    present(name)
     monkeypatch.setattr(DATASETS[name], "read_test", refuse)
     DATASETS[name]().training()
     with pytest.raises(AssertionError):  # the check itself can fail
@@ -197,3 +208,27 @@ def test_an_option_out_of_range_is_named_with_what_is_allowed(options):
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=f"{name}={value}: expected "):
         Topics(**options)
+
+
+def test_tiny_shakespeare_is_cut_as_everywhere_and_the_last_tenth_is_halved():
+    data = present("shakespeare")
+    train, validation = data.training()
+    test = data.test()
+    assert len(data.raw()) == 1_115_394 and data.spec().num_classes == 65
+    assert [len(split.inputs) for split in (train, validation, test)] == [3921, 217, 217]
+    alphabet = sorted(set(data.raw()))
+    start = "".join(chr(alphabet[token]) for token in train.inputs[0, :14])
+    assert start == "First Citizen:" and torch.equal(train.inputs[:, 1:], train.targets[:, :-1])
+
+
+def test_a_missing_or_changed_text_is_one_sentence(tmp_path, monkeypatch):
+    from replication.datasets import shakespeare
+
+    shakespeare._text.cache_clear()
+    monkeypatch.setenv("HUNDREDFOLD_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="input.txt is missing; set HUNDREDFOLD_DATA"):
+        shakespeare.Shakespeare().raw()
+    (tmp_path / "tinyshakespeare").mkdir()
+    (tmp_path / "tinyshakespeare" / "input.txt").write_text("To be")
+    with pytest.raises(ValueError, match="is not the original file"):
+        shakespeare.Shakespeare().raw()

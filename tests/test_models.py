@@ -198,3 +198,16 @@ def test_llama_computes_what_llama_of_transformers_computes():
 def test_an_impossible_architecture_says_what_is_allowed(name, options, message):
     with pytest.raises(ValueError, match=message):
         build(name, **options)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_the_recurrent_model_reads_only_what_came_before(width):
+    torch.manual_seed(0)
+    spec = DataSpec(kind="text", input_shape=(9,), num_classes=11, metric="loss")
+    model = registry.create("model", MODELS, "gru", dim=8, hidden=32).build(spec, width)
+    tokens = torch.randint(0, 11, (2, 9))
+    changed = tokens.clone()
+    changed[:, 5] = (changed[:, 5] + 1) % 11
+    a, b = model(tokens), model(changed)
+    assert a.shape == (2, 9, 11) and model.rnn.hidden_size == int(32 * width)
+    assert torch.equal(a[:, :5], b[:, :5]) and not torch.allclose(a[:, 5:], b[:, 5:])
