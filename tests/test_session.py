@@ -11,7 +11,9 @@ from methods.base import ALL, Method, Product, Selection, Topology, UpdateSchedu
 from methods.dense import Dense
 from methods.dsc import Dsc
 from methods.execution.session import Session, prunable_layers
+from methods.placebo import Placebo
 from methods.rigl import Rigl
+from methods.selective_backprop import SelectiveBackprop
 from methods.set import Set
 from methods.snip import Snip
 from replication.lightning_callback import SessionCallback
@@ -192,6 +194,24 @@ def test_asking_for_the_dense_gradient_costs():
     at_update = cost()
     training.run(1)
     assert at_update > cost()
+
+
+def test_every_signal_that_costs_is_charged():
+    """Each pair differs in one signal alone: dense gradients at every step, a forward pass first, unit statistics."""
+
+    def flops(method):
+        session = Training(method).run().session
+        return session.ideal_flops + session.selection_flops
+
+    @dataclasses.dataclass(frozen=True)
+    class Watching(Set):
+        """SET that keeps an average of the dense gradient."""
+
+        needs = frozenset({"grad_mean"})
+
+    assert flops(Watching(density=0.25, update=UpdateSchedule(6))) > flops(Set(density=0.25, update=UpdateSchedule(6)))
+    assert flops(SelectiveBackprop(keep=1.0)) > flops(Dense())
+    assert flops(Placebo(interval=6, observe_every=2)) > flops(Dense())
 
 
 def test_snip_ranks_by_gradient_times_weight_over_the_network():
