@@ -121,7 +121,15 @@ def _build(cls, options, path, title):
         if name not in options and _default(field) is dataclasses.MISSING:
             raise ValueError(f"{path}.{name}: not given and {title} has no default for it; set {path}.{name}=...")
     hints = typing.get_type_hints(cls)
+    options = {name: _completed(value, _default(fields[name])) for name, value in options.items()}
     return cls(**{name: _convert(value, hints[name], f"{path}.{name}") for name, value in options.items()})
+
+
+def _completed(value, default):
+    """A part of a nested dataclass's options with the rest of the field's own default; a plug-in brings its own."""
+    if isinstance(value, dict) and "name" not in value and dataclasses.is_dataclass(default):
+        return {f.name: getattr(default, f.name) for f in _fields(type(default))} | value
+    return value
 
 
 def _convert(value, hint, path):

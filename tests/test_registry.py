@@ -194,3 +194,12 @@ def test_describe_gives_the_first_line_and_every_option_with_its_comment():
 
 def test_a_class_without_a_docstring_is_described_by_its_module():
     assert registry.describe(Bare)[0] == __doc__
+
+
+def test_a_part_of_nested_options_keeps_the_rest_of_the_fields_own_default():
+    @dataclass(frozen=True)
+    class Late(Plugin):
+        update: Schedule = Schedule(stop=0.9)
+
+    made = registry.create("method", {"late": Late}, "late", update={"interval": 3})
+    assert made.update == Schedule(interval=3, stop=0.9)
