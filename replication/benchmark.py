@@ -138,11 +138,11 @@ def main() -> int:
     """Print the ratio with its spread, and save it with the machine's description."""
     parser = argparse.ArgumentParser(prog="replication.benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("--methods", action="store_true", help="measure the methods' decisions instead of the loop")
-    parser.add_argument("--steps", type=int, help="training steps of a block (2000) or of a method's run (300)")
+    parser.add_argument("--steps", type=int, help="training steps of a block (2000) or of a method's run (400)")
     parser.add_argument("--blocks", type=int, default=4, help="repetitions of A B B A")
     parser.add_argument("--output", type=Path, help="default results/benchmark/overhead.json or methods.json")
     options = parser.parse_args()
-    options.steps = options.steps or (300 if options.methods else 2000)
+    options.steps = options.steps or (400 if options.methods else 2000)
     name = "methods.json" if options.methods else "overhead.json"
     options.output = options.output or Path("results/benchmark") / name
     if options.steps < 10 or options.blocks < 1:

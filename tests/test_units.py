@@ -140,7 +140,8 @@ def view_of(outputs, **values):
     size = outputs.shape[1]
     whole = torch.ones(size, dtype=torch.bool)
     fields = dict(
-        size=size, kind="neuron", alive=whole, ever=whole, new=~whole, cost=1.0, norm=torch.ones(size),
+        size=size, kind="neuron", alive=whole, ever=whole, new=~whole, cost=1.0,
+        norm=torch.ones(size),
         observed=torch.full((size,), 10), importance=torch.arange(size, 0.0, -1), fires=torch.ones(size),
         mean=outputs.mean(0), second=outputs.square().mean(0), sample=outputs, outgoing_grad=torch.zeros(size),
         foldable=True,
