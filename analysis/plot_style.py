@@ -44,8 +44,9 @@ OFFSETS = [(6, 5), (6, -11), (-6, 5), (-6, -11), (0, 9), (0, -15), (10, -3), (-1
 
 
 def marks(methods: list[str]) -> dict[str, tuple[str, str]]:
-    """Method -> (colour, marker), the same on every plot of a report."""
-    return {m: (COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]) for i, m in enumerate(methods)}
+    """Method -> (colour, marker), the same on every plot of a report; pairs differ for as many methods as possible."""
+    count = len(COLOURS)
+    return {m: (COLOURS[i % count], MARKERS[(i + i // count) % len(MARKERS)]) for i, m in enumerate(methods)}
 
 
 def size(marker: str, points: float) -> float:
