@@ -91,6 +91,9 @@ class RandomTwin(Method):
         return layer._replace(**{name: shuffled(getattr(layer, name), generator) for name in names})
 
     def _unit(self, unit: UnitView, generator: torch.Generator) -> UnitView:
+        """Random scores; how often units fire is dealt out anew among those alive, so that as many are dead."""
         draws = {name: torch.rand(unit.size, generator=generator) for name in ("importance", "outgoing_grad")}
+        alive, fires = unit.alive.nonzero().flatten(), unit.fires.clone()
+        fires[alive] = unit.fires[alive[torch.randperm(len(alive), generator=generator)]]
         unknown = {"mean": None, "second": None, "sample": None, "foldable": False}
-        return unit._replace(fires=torch.ones(unit.size), **draws, **unknown)
+        return unit._replace(fires=fires, norm=shuffled(unit.norm, generator), **draws, **unknown)

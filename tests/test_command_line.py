@@ -10,7 +10,7 @@ from replication.sweep import run_all
 from replication.worker import compose
 
 MISTAKES = {
-    "method=foo": "method=foo: unknown; choose one of dense, ",
+    "method=foo": "method=foo: unknown; choose one of acdc, ",
     "method=rigl method.density=1.5": "density=1.5: expected a fraction in (0, 1]",
     "method=rigl method.density=90": "for 90 % sparsity use density=0.1",
     "method=rigl method.density=0": "density=0: expected a fraction in (0, 1]",
@@ -18,7 +18,7 @@ MISTAKES = {
     "method=rigl method.densty=0.1": "rigl has no such field, did you mean density?",
     "method=dense method.density=0.1": "dense has no such field",
     "method=rigl method.update.interval=0": "update.interval=0: expected a number of steps, 1 or more",
-    "dataset=imagenet": "dataset=imagenet: unknown; choose one of digits, topics",
+    "dataset=imagenet": "dataset=imagenet: unknown; choose one of digits, shakespeare, topics",
     "model=gpt": "dataset=digits model=gpt: no recipe trains this pair",
     "seed=one": "seed=one: expected a whole number",
     "seed=1.5": "seed=1.5: expected a whole number",

@@ -8,6 +8,7 @@ import torch
 from methods.base import Method, UpdateSchedule
 from methods.compose import Compose
 from methods.dsc import Dsc
+from methods.magnitude_structured import MagnitudeStructured
 from methods.random_twin import RandomTwin, shuffled
 from methods.rigl import Rigl
 from methods.snip import Snip
@@ -84,6 +85,13 @@ def test_the_twin_keeps_the_schedule_and_the_number_and_changes_the_choice():
     assert any(not torch.equal(mask, other) for mask, other in pairs)
     assert twin.session.executed_flops == method.session.executed_flops
     assert RandomTwin(of=RIGL).twin_of == "rigl"
+
+
+def test_the_twin_of_a_method_that_ranks_units_by_norm_keeps_others():
+    method = MagnitudeStructured(density=0.5, multiple=1, floor=0)
+    chosen = [Training(m).run().session.store.alive for m in (method, RandomTwin(of=method))]
+    counts = [sum(int(mask.sum()) for mask in alive.values()) for alive in chosen]
+    assert counts == [64, 64] and any(not torch.equal(chosen[0][name], chosen[1][name]) for name in chosen[0])
 
 
 def test_what_a_twin_ranks_by_is_unrelated_to_the_values():
