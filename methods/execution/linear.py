@@ -44,6 +44,7 @@ class SelectiveLinear(nn.Linear):
             self.weight = linear.weight
         self.bias = linear.bias
         self.name = name
+        self.tokens: int | None = None  # of the last forward pass
         object.__setattr__(self, "execute", execute)
 
     def run(self, product: Product, left: Tensor, right: Tensor, forward: Selection) -> tuple[Tensor, Selection]:
@@ -51,6 +52,7 @@ class SelectiveLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        self.tokens = len(rows)
         weight = self.weight
         if torch.is_autocast_enabled(x.device.type):  # autocast does not reach a custom function
             dtype = torch.get_autocast_dtype(x.device.type)

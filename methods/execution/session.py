@@ -20,15 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.base import Batch, LayerView, Method, NetView, Product, Selection, Site, Topology, UnitView, exact
+from methods.base import Batch, Method, NetView, Product, Selection, Site, Topology, UnitView, exact
+from methods.execution.backends import check
 from methods.execution.blocks import find_blocks, find_stem, run_on_tokens
 from methods.execution.cost import executed_flops, ideal_flops
 from methods.execution.gathered import Gathered
-from methods.execution.linear import SelectiveLinear
 from methods.execution.masked import Masked
 from methods.execution.observer import Observer
+from methods.execution.semi_structured import SemiStructured
 from methods.execution.unit_store import UnitStore
 from methods.execution.units import UnitGroup, find_units
+from methods.execution.weight_store import WeightStore, prunable_layers
 
 RECOUNTS = 20  # how often per run the cost of a step is counted anew where it depends on the data
 
@@ -46,16 +48,6 @@ def cross_entropy(model: nn.Module, inputs: Tensor, targets: Tensor, reduction: 
     if reduction == "mean":
         return F.cross_entropy(logits, targets.flatten())
     return F.cross_entropy(logits, targets.flatten(), reduction="none").view(len(targets), -1).mean(1)
-
-
-def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every linear layer except those that map to a vocabulary (as many outputs as an embedding has rows)."""
-    vocabularies = {m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features not in vocabularies
-    }
 
 
 def _and(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -79,6 +71,7 @@ class Session:
         optimizer: its references and state follow when parameters are replaced.
         total_steps: training steps of the whole run.
         seed: of the method's own random stream.
+        backend: of layers whose weights are selected; see `backends`.
         units: unit groups by name; default what `find_units` finds.
         reference: group -> bool [n], the final units of another run, for methods that start from them.
         loss: (model, inputs, targets, "mean" or "none") -> mean loss, or loss of every example [B].
@@ -97,6 +90,7 @@ class Session:
         *,
         total_steps: int,
         seed: int = 0,
+        backend: str = "masked",
         units: Mapping[str, UnitGroup] | None = None,
         reference: Mapping[str, Tensor] | None = None,
         loss: Callable[[nn.Module, Tensor, Tensor, str], Tensor] = cross_entropy,
@@ -105,6 +99,7 @@ class Session:
         accounting: Callable[[], AbstractContextManager] = nullcontext,
     ):
         self.model, self.method, self.optimizer, self.total_steps = model, method, optimizer, total_steps
+        check(backend, method)
         self.loss, self.training = loss, training
         self.generator = torch.Generator().manual_seed(seed)
         self.reference = dict(reference or {})
@@ -123,12 +118,14 @@ class Session:
         self.full_parameters = sum(p.numel() for p in model.parameters())
         self.prunable = {name: layer.weight.numel() for name, layer in prunable_layers(model).items()}
         self.blocks = find_blocks(model)
-        self.active: dict[str, Tensor] = {}
-        self.trained: dict[str, Tensor] = {}
         self.frozen: frozenset[str] = frozenset()
-        self.layers: dict[str, SelectiveLinear] = {}
+        self.weights = WeightStore(
+            model, method, optimizer, backend, execute=self._execute, dense_grad=lambda: self.dense_grad_now
+        )
         self._asked: set[str] | None = None  # layers whose operands the method selects
         self.backend = Gathered() if method.operand_backend == "compact" else Masked()
+        if backend == "semi_structured":
+            self.backend = SemiStructured(next(model.parameters()).device)
         self.store: UnitStore | None = None
         self.observer: Observer | None = None
         self.example_losses: Tensor | None = None
@@ -139,7 +136,8 @@ class Session:
         self._grads: dict[str, Tensor] = {}
         self.grad_mean: dict[str, Tensor] = {}
         if {"weights", "operands"} & method.selects:
-            self._wrap_layers()
+            self.weights.wrap()
+            self._ask_layers()
         if "units" in method.selects or "unit_statistics" in method.needs:
             self._find_units(find_units(model) if units is None else units)
         if "tokens" in method.selects:
@@ -214,6 +212,10 @@ class Session:
             with self.selecting():
                 self.apply(self.method.update_topology(self.step_index, self.view()))
             self._grads.clear()
+        if self.weights.stale:
+            with self.selecting():
+                self.weights.choose_backends(self.step_index)
+            self._changed()
         self.step_index += 1
         self.batch, self.block_tokens, self._gradients_read = None, None, False
         self._watch_next()
@@ -236,18 +238,17 @@ class Session:
             )
         if topology.rewind:
             self._rewind()
-        for name, values in topology.values.items():
-            with torch.no_grad():
-                self.layers[name].weight.copy_(values)
-        for name, active in topology.active.items():
-            self._set_mask(name, active, topology.trained.get(name, active))
+        self.weights.apply(topology.active, topology.trained, topology.values)
         for name, alive in topology.units.items():
             self.store.set_alive(name, alive, topology.folds.get(name), self.optimizer)
         if topology.frozen is not None:
             self._freeze(topology.frozen)
         if topology.active or topology.units or topology.frozen is not None:
-            self.version += 1
-            self._structure = None
+            self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._structure = None
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """Parameters that the loop's optimizer steps, for gradient clipping; tables with sparse gradients left out."""
@@ -255,13 +256,27 @@ class Session:
         tables = {p for group in groups for p in group["params"]}
         return [p for p in self.model.parameters() if p not in tables]
 
+    @property
+    def layers(self) -> Mapping[str, nn.Module]:
+        """The layers whose weights or operands the method selects."""
+        return self.weights.layers
+
+    @property
+    def active(self) -> Mapping[str, Tensor]:
+        """Layer -> bool [O, I]; weights that exist, for the layers that the method has decided about."""
+        return self.weights.masks("active")
+
+    @property
+    def trained(self) -> Mapping[str, Tensor]:
+        """Layer -> bool [O, I]; weights that receive gradients, likewise."""
+        return self.weights.masks("trained")
+
     # ---- accounts ---------------------------------------------------------------------------------------------------
     def structure(self) -> tuple:
         """What one training step's cost depends on, beside the shape of the batch; equal structures cost the same."""
         if self._structure is None:
-            masks = tuple(int(m.sum()) for d in (self.active, self.trained) for m in d.values())
             units = tuple(int(a.sum()) for a in self.store.alive.values()) if self.store else ()
-            self._structure = (*masks, *units, *sorted(self.frozen))
+            self._structure = (*self.weights.structure(), *units, *sorted(self.frozen))
         return (*self._structure, self.dense_grad_now)
 
     def count_step(self, forward_backward: Callable[[], object]) -> StepCost:
@@ -287,11 +302,7 @@ class Session:
         """Fraction of the weights of each prunable layer that exist."""
         if self.store is not None:
             return {name: self.store.density_of(name) for name in self.prunable}
-        masks = {name: self.active.get(name) for name in self.prunable}
-        for name, layer in self.layers.items():
-            if masks[name] is None:
-                masks[name] = layer.weight.detach() != 0  # thresholds leave zeros without a mask
-        return {name: 1.0 if mask is None else float(mask.float().mean()) for name, mask in masks.items()}
+        return {name: self.weights.density_of(name) for name in self.prunable}
 
     def density(self) -> float:
         """Fraction of the prunable weights that exist."""
@@ -300,8 +311,7 @@ class Session:
 
     def active_parameters(self) -> int:
         """Parameters that are stored and not masked."""
-        masked = sum(int((~mask).sum()) for mask in self.active.values())
-        masked += sum(int((v.weight == 0).sum()) for name, v in self.layers.items() if name not in self.active)
+        masked = self.weights.num_missing()
         if self.store is not None:
             masked += self.store.num_zeroed()
         return sum(p.numel() for p in self.model.parameters()) - masked
@@ -320,8 +330,9 @@ class Session:
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in tensors and numbers; load it before the model's and optimizer's."""
         state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
-        state |= {name: dict(getattr(self, name)) for name in ("active", "trained", "memory", "grad_mean")}
+        state |= {name: dict(getattr(self, name)) for name in ("memory", "grad_mean")}
         state |= {"generator": self.generator.get_state(), "frozen": sorted(self.frozen)}
+        state["weights"] = self.weights.state_dict()
         state["costs"] = [(key, *cost) for key, cost in self.costs.items()]
         state |= {"snapshot": self.snapshot, "example_losses": self.example_losses}
         if self.sparse_optimizer is not None:
@@ -333,8 +344,9 @@ class Session:
     def load_state_dict(self, state: dict) -> None:
         """Restore masks, units and statistics; parameters get the shapes that the model's state needs."""
         self.generator.set_state(state["generator"].cpu())
-        for name in ("active", "trained", "memory", "grad_mean"):
+        for name in ("memory", "grad_mean"):
             setattr(self, name, dict(state[name]))
+        self.weights.load_state_dict(state["weights"])
         self._freeze(frozenset(state["frozen"]))
         self.costs = {_tuples(key): StepCost(*cost) for key, *cost in state["costs"]}
         self.snapshot, self.example_losses = state["snapshot"], state["example_losses"]
@@ -351,18 +363,8 @@ class Session:
 
     def view(self) -> NetView:
         """What the method may read now."""
-        layers = {
-            name: LayerView(
-                layer.weight.detach(),
-                self._mask(self.active, name),
-                self._mask(self.trained, name),
-                self._grads.get(name),
-                self.grad_mean.get(name),
-            )
-            for name, layer in self.layers.items()
-        }
         return NetView(
-            layers=layers,
+            layers=self.weights.view(self._grads, self.grad_mean),
             units={name: self._unit_view(name) for name in self.store.groups} if self.store else {},
             blocks=self.blocks or tuple(self.prunable),
             stem=find_stem(self.model, self.blocks),
@@ -512,27 +514,28 @@ class Session:
         if penalty is not None:
             penalty.backward()
         if {"dense_grad", "grad"} & self.method.needs and self.due:
-            self._grads = {name: layer.weight.grad for name, layer in self.layers.items()}
+            self._grads = self.weights.grads()
             if self.method.replaces_step:
                 self.optimizer.zero_grad(set_to_none=True)  # an optimizer skips parameters without a gradient
                 return
         if not self.dense_grad_now:
             return
-        for name, layer in self.layers.items():
-            grad = layer.weight.grad
-            if "grad_mean" in self.method.needs:
+        if "grad_mean" in self.method.needs:
+            for name, grad in self.weights.grads().items():
                 mean = self.grad_mean.setdefault(name, torch.zeros_like(grad))
                 mean.mul_(self.method.grad_decay).add_(grad, alpha=1 - self.method.grad_decay)
-            if name in self.trained:
-                layer.weight.grad = grad * self.trained[name]
+        self.weights.mask_grads()
 
     @torch.no_grad()
     def _rewind(self) -> None:
         """Every parameter and buffer back to the snapshot; the optimizer forgets."""
         if self.snapshot is None:
             raise ValueError(f"{self.method.name()} rewinds before step {self.method.rewind_step}; nothing was kept")
-        for name, value in self.model.state_dict().items():
-            value.copy_(self.snapshot[name])
+        for name, value in self.weights.full_state().items():
+            if name.removesuffix(".weight") in self.weights.layers:
+                self.weights.set_weight(name.removesuffix(".weight"), self.snapshot[name])
+            else:
+                value.copy_(self.snapshot[name])
         self.optimizer.state.clear()
 
     def _freeze(self, frozen: frozenset[str]) -> None:
@@ -561,14 +564,9 @@ class Session:
         self._charge(float(counter.get_total_flops()))
         return result
 
-    def _wrap_layers(self) -> None:
-        plain = prunable_layers(self.model)
-        if not plain:
-            raise ValueError(f"{self.method.name()} selects weights of linear layers, and this model has none")
-        for name, linear in plain.items():
-            parent, _, child = name.rpartition(".")
-            self.layers[name] = SelectiveLinear(linear, name, self._execute)
-            setattr(self.model.get_submodule(parent), child, self.layers[name])
+    def _ask_layers(self) -> None:
+        """Fix which layers' operands the method selects."""
+        plain = list(self.layers)
         if self.method.operand_layers == "hidden":
             *hidden, last = plain
             self._asked = set(hidden) if self._is_output(last) else {*hidden, last}
@@ -586,7 +584,7 @@ class Session:
         if asked:
             chosen = self.method.select_operands(product, name, left, right, forward)
         selection = chosen
-        active, trained = self.active.get(name), self.trained.get(name)
+        active, trained = self.weights.active.get(name), self.weights.trained.get(name)
         if product is Product.WEIGHT_GRAD:
             selection = selection._replace(out=_and(selection.out, None if self.dense_grad_now else trained))
         else:
@@ -613,24 +611,9 @@ class Session:
         needs = self.method.needs
         return "grad_mean" in needs or ("dense_grad" in needs and self.due)
 
-    def _mask(self, masks: Mapping[str, Tensor], name: str) -> Tensor:
-        mask = masks.get(name)
-        return torch.ones_like(self.layers[name].weight, dtype=torch.bool) if mask is None else mask
-
-    @torch.no_grad()
-    def _set_mask(self, name: str, active: Tensor, trained: Tensor) -> None:
-        """Weights and moments are exactly zero wherever a weight is not stored, so new ones start there."""
-        weight = self.layers[name].weight
-        if not self.method.keeps_weights:
-            weight.mul_(trained)
-        for value in self.optimizer.state.get(weight, {}).values():
-            if torch.is_tensor(value) and value.shape == weight.shape:
-                value.mul_(trained)
-        self.active[name], self.trained[name] = active, trained
-
     def _watch_next(self) -> None:
         if self.step_index == self.method.rewind_step:
-            self.snapshot = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.snapshot = {name: value.clone() for name, value in self.weights.full_state().items()}
         if self.observer is not None and self.method.observes(self.step_index, self.total_steps):
             self.observer.start()
 
