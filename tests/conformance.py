@@ -58,7 +58,7 @@ class Training:
     The first of a multilayer perceptron, a vision transformer and a language model that the method accepts.
     """
 
-    def __init__(self, method: Method, seed: int = 0):
+    def __init__(self, method: Method, seed: int = 0, backend: str = "masked"):
         self.method, refusals = method, []
         schedule = max(1, round(STEPS * method.duration))
         positions = method.positions(schedule)
@@ -78,6 +78,7 @@ class Training:
                     self.optimizer,
                     total_steps=len(positions),
                     seed=seed,
+                    backend=backend,
                     reference=units,
                     training=Batch(self.inputs, self.targets, torch.arange(len(self.inputs))),
                 )

@@ -11,6 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from replication import registry
+from replication.datasets import _images
 from replication.datasets.base import Dataset, DataSpec, Split, sealed
 from replication.datasets.digits import Digits
 from replication.datasets.topics import Topics
@@ -28,13 +29,13 @@ def present(name):
     """The data set with its defaults; skips the test, with the reason, where its files are not on this machine."""
     made = registry.create("dataset", DATASETS, name)
     try:
-        made.raw()
+        made.fingerprint()
     except ValueError as error:
         pytest.skip(str(error))
     return made
 
 
-@pytest.fixture(params=sorted(DATASETS))
+@pytest.fixture(scope="module", params=sorted(DATASETS))  # the module's, so that each set is read in one go
 def dataset(request):
     return present(request.param)
 
@@ -47,15 +48,17 @@ def test_inputs_and_targets_fit_the_spec(dataset):
     spec = dataset.spec()
     assert isinstance(spec, DataSpec) and spec.metric in ("accuracy", "loss")
     for split in (*dataset.training(), dataset.test()):
-        assert tuple(split.inputs.shape[1:]) == spec.input_shape
-        assert split.targets.dtype == torch.long and len(split.targets) == len(split.inputs)
-        assert 0 <= split.targets.min() and split.targets.max() < spec.num_classes
+        assert tuple(split.inputs.shape[1:]) == spec.input_shape and len(split.targets) == len(split.inputs)
+        inputs, targets = dataset.prepare(split.inputs[:256], split.targets)
+        assert inputs.dtype == (torch.float32 if spec.kind == "image" else torch.long)
+        assert targets.dtype == torch.long and 0 <= targets.min() and targets.max() < spec.num_classes
 
 
 def test_splits_ignore_every_seed(dataset):
     def read(seed):
         random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
         state = torch.get_rng_state()
+        _images._training.cache_clear()
         splits = (*type(dataset)().training(), type(dataset)().test())
         assert torch.equal(state, torch.get_rng_state())
         return splits
@@ -69,8 +72,12 @@ def test_the_fingerprint_is_stable_and_short(dataset):
     assert len(dataset.fingerprint()) == 12 and int(dataset.fingerprint(), 16) >= 0
 
 
-def test_license_and_source_are_stated(dataset):
-    assert dataset.license and dataset.source.startswith("https://")
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_license_source_splits_and_checksums_are_stated(name):
+    made = DATASETS[name]
+    assert made.license and made.splits.count("/") >= 2 and made.source.startswith("http")
+    for item in made.downloads:
+        assert item.digest.startswith(("md5:", "sha256:")) and item.size_bytes > 0 and item.url.startswith("http")
 
 
 def test_a_seal_blocks_the_test_split_and_only_while_it_lasts(dataset):
@@ -216,19 +223,7 @@ def test_tiny_shakespeare_is_cut_as_everywhere_and_the_last_tenth_is_halved():
     test = data.test()
     assert len(data.raw()) == 1_115_394 and data.spec().num_classes == 65
     assert [len(split.inputs) for split in (train, validation, test)] == [3921, 217, 217]
+    assert data.fingerprint() == "86c4e6aa9db7"
     alphabet = sorted(set(data.raw()))
     start = "".join(chr(alphabet[token]) for token in train.inputs[0, :14])
     assert start == "First Citizen:" and torch.equal(train.inputs[:, 1:], train.targets[:, :-1])
-
-
-def test_a_missing_or_changed_text_is_one_sentence(tmp_path, monkeypatch):
-    from replication.datasets import shakespeare
-
-    shakespeare._text.cache_clear()
-    monkeypatch.setenv("HUNDREDFOLD_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match="input.txt is missing; set HUNDREDFOLD_DATA"):
-        shakespeare.Shakespeare().raw()
-    (tmp_path / "tinyshakespeare").mkdir()
-    (tmp_path / "tinyshakespeare" / "input.txt").write_text("To be")
-    with pytest.raises(ValueError, match="is not the original file"):
-        shakespeare.Shakespeare().raw()
