@@ -20,6 +20,7 @@ import methods
 import replication.datasets
 import replication.models
 from methods.base import Method
+from methods.execution.backends import BACKENDS, can_store, check
 from replication.datasets.base import Dataset
 from replication.models.base import Model
 from replication.registry import create, describe, discover
@@ -72,12 +73,15 @@ class Trainer:
     precision: str
     segments: int
     checkpoint_every_s: float
+    backend: str = "masked"
 
     def __post_init__(self):
         if self.device not in ("cpu", "cuda", "mps"):
             raise ValueError(f"trainer.device={self.device}: unknown; choose one of cpu, cuda, mps")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"trainer.precision={self.precision}: unknown; choose one of bfloat16, float32")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"trainer.backend={self.backend}: unknown; choose one of {', '.join(sorted(BACKENDS))}")
         for name in ("threads", "segments"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: expected 1 or more")
@@ -98,6 +102,26 @@ class Experiment:
     @property
     def task(self) -> str:
         return f"{self.config['dataset']['name']}/{self.config['model']['name']}"
+
+    @property
+    def stores(self) -> bool:
+        """Whether weights that are not selected need not be computed or stored."""
+        return self.trainer.backend != "masked" and (
+            can_store(self.method) or (self.trainer.backend == "semi_structured" and "weights" in self.method.selects)
+        )
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what is not selected is computed all the same."""
+        return self.method.simulated and not self.stores
+
+    @property
+    def label(self) -> str:
+        """The arm's name in tables: the method's, and the back end where it is not simulated."""
+        label = self.method.label()
+        if not self.stores:
+            return label
+        return f"{label[:-1]}, {self.trainer.backend})" if label.endswith(")") else f"{label} ({self.trainer.backend})"
 
     @property
     def steps(self) -> int:
@@ -167,6 +191,7 @@ def build(cfg: DictConfig) -> Experiment:
     recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
     recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
+    check(trainer.backend, parts["method"])
     return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, config=config)
 
 

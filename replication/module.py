@@ -92,6 +92,7 @@ class TrainingModule(L.LightningModule):
             self.optimizer,
             total_steps=self.total_steps,
             seed=stream(seed, "method"),
+            backend=experiment.trainer.backend,
             reference=reference,
             loss=self.loss,
             training=Batch(*train),

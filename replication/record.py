@@ -44,6 +44,7 @@ FIELDS: dict[str, bool] = {
     "density_curve": True,
     "parameters": True,
     "units": True,
+    "backends": True,
     "steps": True,
     "segments": True,
     "attempts": False,

@@ -89,7 +89,7 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
 
 
 _NOTHING_MEASURED = (
-    "status reason quality energy time flops bytes density density_curve parameters units steps segments weights_sha256"
+    "status reason quality energy time flops bytes density density_curve parameters units backends steps segments weights_sha256"
 ).split()
 
 
@@ -183,10 +183,10 @@ def _identity(experiment: Experiment, folder: Path, suite: str | None, attempts:
         "dataset": config["dataset"]["name"],
         "model": config["model"]["name"],
         "method": config["method"]["name"],
-        "label": method.label(),
+        "label": experiment.label,
         "family": method.family,
         "twin_of": method.twin_of,
-        "simulated": method.simulated,
+        "simulated": experiment.simulated,
         "options": {name: value for name, value in config["method"].items() if name != "name"},
         "seed": experiment.seed,
         "config": config,
@@ -244,6 +244,10 @@ def _results(module: TrainingModule, meter: Meter) -> dict[str, Any]:
         "density_curve": position.density_curve,
         "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
         "units": session.unit_counts(),
+        "backends": {
+            "layers": session.weights.backends(),
+            "decisions": [decision._asdict() for decision in session.weights.decisions],
+        },
         "steps": module.total_steps,
         "weights_sha256": weights_sha256(module.model),
     }

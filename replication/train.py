@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> None:
     try:
         experiment = configuration.build(cfg)
         with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task(f"{experiment.task} {experiment.method.label()}", total=experiment.steps)
+            task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
             action, record, folder = perform(
                 experiment, suite=None, progress=lambda done, total: bar.update(task, completed=done)
             )

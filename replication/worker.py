@@ -73,7 +73,7 @@ def _identity(experiment: configuration.Experiment) -> dict:
     return {
         "run_id": folder.parent.name,
         "replicate": experiment.config["replicate"],
-        "label": experiment.method.label(),
+        "label": experiment.label,
         "task": experiment.task,
         "seed": experiment.seed,
         "reference": experiment.method.reference,

@@ -141,6 +141,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
         "density_curve": [],
         "parameters": {"total": 670_000, "active": int(670_000 * density)},
         "units": {},
+        "backends": {"layers": {}, "decisions": []},
         "steps": 300,
         "segments": 1,
         "attempts": 1,
