@@ -121,6 +121,13 @@ def test_block_sparse_equals_masked_on_any_blocks(rows, columns, side, tokens, d
     assert_same_products(layer, weight, bias, mask, mask, torch.randn(2, tokens, columns * side))
 
 
+def test_the_kernels_leave_the_number_of_threads_of_pytorch_alone():
+    threads = torch.get_num_threads()
+    mask = torch.rand(300, 700) < 0.1
+    pair("csr", mask)[0](torch.randn(128, 700))
+    assert torch.get_num_threads() == threads
+
+
 def test_block_sparse_takes_the_largest_blocks_that_fit():
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[:32, 32:] = True

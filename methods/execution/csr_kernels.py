@@ -4,7 +4,7 @@ Legend: T tokens, I inputs, O outputs, C columns of a block, P tokens of a tile.
 are ordinary row-major arrays. For each tile they are turned so that one weight meets P consecutive numbers, held in
 registers. The weights are stored block by block of C columns and row by row within a block, so that the piece of X that
 a block reads, [C, P], stays in the processor's first or second cache. Results do not depend on the number of threads.
-Kernels release the interpreter's lock and are called from a pool of threads; compiled code is kept on disk.
+Compiled code is kept on disk.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, prange
 
-from methods.execution.simd import dot, load, scaled_sum, store, store_dots, transpose16, zeros
+from methods.execution.simd import dot, load, plus, scaled_sum, store, store_dots, transpose16, zeros
 
 WIDTHS = (64, 32, 16)  # tokens of a tile, P; the last one is filled up with zeros where tokens are left over
 PARALLEL_FROM = 500_000  # multiplications below which a second thread costs more than it brings
+
+# OpenMP first: its threads wait as PyTorch's do, where others sleep and are late.
+numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
 @njit(nogil=True, fastmath=True, cache=True, inline="never")
@@ -53,94 +56,102 @@ def _compiled(product: str, width: int) -> Callable:
     """The kernel of one product for tiles of one width, compiled at its first call or read from the cache."""
     P = width
 
-    @njit(nogil=True, fastmath=True, cache=True)
-    def forward(start, column, value, x, y, tokens, inputs, size, t0, t1, row0, row1):
+    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    def forward(start, column, value, x, y, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
-        buffer = np.empty(size * P, x.dtype)
-        total = np.empty((row1 - row0) * P, x.dtype)
-        for t in range(t0, t1, P):
-            for block in range(start.shape[0]):
-                first = block * size
-                _turn_in(x, inputs, t, tokens, first, min(size, inputs - first), buffer, P)
-                for row in range(row0, row1):
-                    begin, end = start[block, row], start[block, row + 1]
-                    place = (row - row0) * P
-                    if block == 0:
-                        y_row = zeros(x, P)
-                    elif begin == end:
-                        continue
-                    else:
-                        y_row = load(total, place, P)
-                    for k in range(begin, end):
-                        y_row = scaled_sum(value[k], load(buffer, np.intp(column[k]) * P, P), y_row)
-                    store(total, place, y_row)
-            _turn_out(total, P, y, outputs, t, tokens, row0, row1 - row0)
+        for part in prange(len(parts)):
+            t0, t1, row0, row1 = parts[part]
+            buffer = np.empty(size * P, x.dtype)
+            total = np.empty((row1 - row0) * P, x.dtype)
+            for t in range(t0, t1, P):
+                for block in range(start.shape[0]):
+                    first = block * size
+                    _turn_in(x, inputs, t, tokens, first, min(size, inputs - first), buffer, P)
+                    for row in range(row0, row1):
+                        begin, end = start[block, row], start[block, row + 1]
+                        place = (row - row0) * P
+                        if block == 0:
+                            y_row = zeros(x, P)
+                        elif begin == end:
+                            continue
+                        else:
+                            y_row = load(total, place, P)
+                        odd = zeros(x, P)  # two sums hide the latency of each addition
+                        pairs = begin + (end - begin) // 2 * 2
+                        for k in range(begin, pairs, 2):
+                            y_row = scaled_sum(value[k], load(buffer, np.intp(column[k]) * P, P), y_row)
+                            odd = scaled_sum(value[k + 1], load(buffer, np.intp(column[k + 1]) * P, P), odd)
+                        for k in range(pairs, end):
+                            y_row = scaled_sum(value[k], load(buffer, np.intp(column[k]) * P, P), y_row)
+                        store(total, place, plus(y_row, odd))
+                _turn_out(total, P, y, outputs, t, tokens, row0, row1 - row0)
 
-    @njit(nogil=True, fastmath=True, cache=True)
-    def input_grad(start, column, value, dy, dx, tokens, inputs, size, t0, t1, block0, block1):
+    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    def input_grad(start, column, value, dy, dx, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
-        d = np.empty(outputs * P, dy.dtype)
-        buffer = np.empty(size * P, dy.dtype)
-        for t in range(t0, t1, P):
-            _turn_in(dy, outputs, t, tokens, 0, outputs, d, P)
-            for block in range(block0, block1):
-                first = block * size
-                here = min(size, inputs - first)
-                buffer[: here * P] = 0
-                for row in range(outputs):
-                    begin, end = start[block, row], start[block, row + 1]
-                    if begin < end:
-                        d_row = load(d, row * P, P)
-                        for k in range(begin, end):
-                            place = np.intp(column[k]) * P
-                            store(buffer, place, scaled_sum(value[k], d_row, load(buffer, place, P)))
-                _turn_out(buffer, P, dx, inputs, t, tokens, first, here)
+        for part in prange(len(parts)):
+            t0, t1, block0, block1 = parts[part]
+            d = np.empty(outputs * P, dy.dtype)
+            buffer = np.empty(size * P, dy.dtype)
+            for t in range(t0, t1, P):
+                _turn_in(dy, outputs, t, tokens, 0, outputs, d, P)
+                for block in range(block0, block1):
+                    first = block * size
+                    here = min(size, inputs - first)
+                    for i in range(here):
+                        store(buffer, i * P, zeros(dy, P))
+                    for row in range(outputs):
+                        begin, end = start[block, row], start[block, row + 1]
+                        if begin < end:
+                            d_row = load(d, row * P, P)
+                            for k in range(begin, end):
+                                place = np.intp(column[k]) * P
+                                store(buffer, place, scaled_sum(value[k], d_row, load(buffer, place, P)))
+                    _turn_out(buffer, P, dx, inputs, t, tokens, first, here)
 
-    @njit(nogil=True, fastmath=True, cache=True)
-    def weight_grad(start, column, grad, dy, x, tokens, inputs, size, t0, t1, row0, row1):
+    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    def weight_grad(start, column, grad, dy, x, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
-        d = np.empty((row1 - row0) * P, dy.dtype)
-        buffer = np.empty(size * P, x.dtype)
-        for t in range(t0, t1, P):
-            _turn_in(dy, outputs, t, tokens, row0, row1 - row0, d, P)
-            for block in range(start.shape[0]):
-                first = block * size
-                _turn_in(x, inputs, t, tokens, first, min(size, inputs - first), buffer, P)
-                for row in range(row0, row1):
-                    begin, end = start[block, row], start[block, row + 1]
-                    if begin == end:
-                        continue
-                    d_row = load(d, (row - row0) * P, P)
-                    fours = begin + (end - begin) // 4 * 4
-                    for k in range(begin, fours, 4):
-                        store_dots(
-                            grad,
-                            np.intp(k),
-                            d_row,
-                            load(buffer, np.intp(column[k]) * P, P),
-                            load(buffer, np.intp(column[k + 1]) * P, P),
-                            load(buffer, np.intp(column[k + 2]) * P, P),
-                            load(buffer, np.intp(column[k + 3]) * P, P),
-                            t > 0,
-                        )
-                    for k in range(fours, end):
-                        part = dot(d_row, load(buffer, np.intp(column[k]) * P, P))
-                        grad[k] = grad[k] + part if t > 0 else part
+        for part in prange(len(parts)):
+            t0, t1, row0, row1 = parts[part]
+            d = np.empty((row1 - row0) * P, dy.dtype)
+            buffer = np.empty(size * P, x.dtype)
+            for t in range(t0, t1, P):
+                _turn_in(dy, outputs, t, tokens, row0, row1 - row0, d, P)
+                for block in range(start.shape[0]):
+                    first = block * size
+                    _turn_in(x, inputs, t, tokens, first, min(size, inputs - first), buffer, P)
+                    for row in range(row0, row1):
+                        begin, end = start[block, row], start[block, row + 1]
+                        if begin == end:
+                            continue
+                        d_row = load(d, (row - row0) * P, P)
+                        fours = begin + (end - begin) // 4 * 4
+                        for k in range(begin, fours, 4):
+                            store_dots(
+                                grad,
+                                np.intp(k),
+                                d_row,
+                                load(buffer, np.intp(column[k]) * P, P),
+                                load(buffer, np.intp(column[k + 1]) * P, P),
+                                load(buffer, np.intp(column[k + 2]) * P, P),
+                                load(buffer, np.intp(column[k + 3]) * P, P),
+                                t > 0,
+                            )
+                        for k in range(fours, end):
+                            single = dot(d_row, load(buffer, np.intp(column[k]) * P, P))
+                            grad[k] = grad[k] + single if t > 0 else single
 
     return {"forward": forward, "input_grad": input_grad, "weight_grad": weight_grad}[product]
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="csr")
-
-
-def _run(kernel: Callable, arguments: tuple, parts: list[tuple]) -> None:
-    """Call a kernel once for each part of the work; all but the first in other threads."""
-    others = [_pool(torch.get_num_threads() - 1).submit(kernel, *arguments, *part) for part in parts[1:]]
-    kernel(*arguments, *parts[0])
-    for other in others:
-        other.result()
+def _most_threads() -> int:
+    """Start Numba's threads; they may share an OpenMP runtime with PyTorch's, whose number must stay as it was."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(threads)
+    return numba.config.NUMBA_NUM_THREADS
 
 
 def _parts(total: int, threads: int, multiple: int = 1) -> list[tuple[int, int]]:
@@ -161,7 +172,7 @@ def multiply(product: str, start, column, value, left: np.ndarray, right: np.nda
         inputs, size: I, C.
     """
     tokens = left.shape[0]
-    threads = torch.get_num_threads() if len(column) * tokens > PARALLEL_FROM else 1
+    threads = min(_most_threads(), torch.get_num_threads()) if len(column) * tokens > PARALLEL_FROM else 1
     pieces = start.shape[0] if product == "input_grad" else start.shape[1] - 1
     arguments = (start, column, value, left.reshape(-1), right.reshape(-1), tokens, inputs, size)
     done = 0
@@ -173,5 +184,6 @@ def multiply(product: str, start, column, value, left: np.ndarray, right: np.nda
                 parts = [(done + a, done + b, 0, pieces) for a, b in _parts(stop - done, threads, width)]
             else:
                 parts = [(done, stop, a, b) for a, b in _parts(pieces, threads)]
-            _run(_compiled(product, width), arguments, parts)
+            numba.set_num_threads(len(parts))
+            _compiled(product, width)(*arguments, np.array(parts))
             done = stop

@@ -94,6 +94,12 @@ def scaled_sum(typing, scale, x, y):
 
 
 @intrinsic
+def plus(typing, x, y):
+    """The sum of two tiles."""
+    return x(x, y), lambda context, builder, signature, args: builder.fadd(*args)
+
+
+@intrinsic
 def dot(typing, x, y):
     """The scalar product of two tiles."""
 
