@@ -3,6 +3,9 @@ PYTHON ?= python3
 SUITE ?= quick
 RESULTS ?= results
 REPORTS ?= reports
+budget ?=
+tune ?=
+STUDY = $(SUITE) --results $(RESULTS) --reports $(REPORTS) $(if $(budget),--budget $(budget)) $(if $(filter true,$(tune)),--tune)
 VENV := .venv
 RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
@@ -23,11 +26,11 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-reproduce: setup ## Run the suite SUITE (default quick, about 10 minutes) and write reports/SUITE/report.html.
-	@$(RUN) -m replication.reproduce $(SUITE) --results $(RESULTS) --reports $(REPORTS)
+reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small scales, tune=true tunes) and write its report.
+	@$(RUN) -m replication.reproduce $(STUDY)
 
 plan: setup ## Say what `make reproduce` would run and how long it would take.
-	@$(RUN) -m replication.reproduce $(SUITE) --results $(RESULTS) --reports $(REPORTS) --plan
+	@$(RUN) -m replication.reproduce $(STUDY) --plan
 
 test: setup ## Run the test suite.
 	@$(RUN) -m pytest
@@ -35,9 +38,8 @@ test: setup ## Run the test suite.
 lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
 
-benchmark: setup ## Print what the framework costs over a plain PyTorch loop, and what each method's decisions cost.
+benchmark: setup ## Time the loop, the methods' decisions, every back end and its peers, whole steps, the data.
 	@$(RUN) -m replication.benchmark
-	@$(RUN) -m replication.benchmark --methods
 
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
 	@$(RUN) -m replication.dashboard

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -29,7 +29,17 @@ PLOT_TITLES = {
 }
 
 
-def build(results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None) -> list[Verdict]:
+class Study(NamedTuple):
+    """What the records of a study do not say of it: sentences for the page, None where there is nothing to say."""
+
+    command: str | None = None  # that runs it again
+    scaled: str | None = None  # how it has been scaled down
+    tuning: str | None = None  # what choosing the recipes has cost
+
+
+def build(
+    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, study: Study | None = None
+) -> list[Verdict]:
     """Write the report of a suite.
 
     Args:
@@ -37,6 +47,7 @@ def build(results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | 
         output: folder to write; an earlier report in it is replaced as a whole, anything else is left alone.
         suite: named on the page; without a plan also the choice of records.
         plan: planned runs (run_id, replicate, label, task, seed); only their records are used.
+        study: what the page says about the study as a whole.
     Raises:
         ValueError: records or plan cannot be used, or the output folder holds something else. Nothing is written then.
     """
@@ -49,7 +60,7 @@ def build(results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | 
     except OSError as error:
         raise ValueError(f"output {output}: cannot be written ({error.strerror}); give another folder") from None
     try:
-        verdicts = write(selected, folder, suite, results)
+        verdicts = write(selected, folder, suite, results, study or Study())
         _replace(output, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -75,7 +86,7 @@ def _replace(output: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def write(selected: Selected, folder: Path, suite: str, results: Path) -> list[Verdict]:
+def write(selected: Selected, folder: Path, suite: str, results: Path, study: Study) -> list[Verdict]:
     """Write every file of a report into an existing folder."""
     runs = selected.runs
     tasks = sorted(runs.task.unique())
@@ -93,7 +104,7 @@ def write(selected: Selected, folder: Path, suite: str, results: Path) -> list[V
     data = [wording.as_data(verdict) for verdict in verdicts]
     (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "verdicts.md").write_text(wording.markdown(verdicts, first), encoding="utf-8")
-    context = _study(selected, suite, results, verdicts, tasks)
+    context = _study(selected, suite, results, verdicts, tasks, study)
     context["ceiling"] = _html(sections.ceiling(figures))
     context["tasks"] = [_task(runs, task, figures[task], drawn[task]) for task in tasks]
     (folder / PAGE).write_text(render(context), encoding="utf-8")
@@ -107,12 +118,17 @@ def render(context: dict[str, Any]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
 
 
-def _study(selected: Selected, suite: str, results: Path, verdicts: list[Verdict], tasks: list[str]) -> dict[str, Any]:
+def _study(
+    selected: Selected, suite: str, results: Path, verdicts: list[Verdict], tasks: list[str], study: Study
+) -> dict[str, Any]:
     runs = selected.runs
     counts = runs.status.value_counts()
     return {
         "suite": suite,
         "results": results.name,
+        "command": study.command or f"make reproduce SUITE={suite}",
+        "scaled": study.scaled,
+        "tuned": study.tuning is not None,
         "first_line": sections.first_line(runs),
         "task_names": tasks,
         "claims": [_claim(group) for group in _by_claim(verdicts)],
@@ -120,7 +136,7 @@ def _study(selected: Selected, suite: str, results: Path, verdicts: list[Verdict
         "planned": selected.planned,
         "missing": len(selected.missing),
         "machine": sections.machine(runs),
-        "totals": sections.totals(runs),
+        "totals": sections.totals(runs, study.tuning),
         "ended": [_ended(run) for run in runs[runs.status != "finished"].itertuples()],
         "exclusions": sections.exclusions(selected, verdicts),
         "commits": runs.commit.dropna().nunique(),

@@ -180,15 +180,15 @@ def _domains(runs: pd.DataFrame) -> str:
     return ", ".join(sorted({"+".join(d) for d in runs.domains if d})) or UNKNOWN
 
 
-def totals(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """What the study itself has cost, replayed work included."""
+def totals(runs: pd.DataFrame, tuning: str | None) -> list[tuple[str, str]]:
+    """What the study itself has cost, replayed work included, and what its tuning has, where that is known."""
     lines = []
     for evidence, group in runs.dropna(subset=["spent_j"]).groupby("evidence"):
         everything = sum(sum(p.values()) for p in group.phases_j.dropna())
         lines.append((f"Training, {EVIDENCE.get(evidence, evidence)}", formatting.quantity(group.spent_j.sum(), "j")))
         lines.append((f"All phases, {EVIDENCE.get(evidence, evidence)}", formatting.quantity(everything, "j")))
     seconds = sum(sum(p.values()) for p in runs.phases_s.dropna())
-    return [*lines, ("Wall time", f"{seconds / 60:.1f} min"), ("Tuning", f"{UNKNOWN} in these records")]
+    return [*lines, ("Wall time", f"{seconds / 60:.1f} min"), ("Tuning", tuning or f"{UNKNOWN} in these records")]
 
 
 def exclusions(selected: Selected, verdicts: list) -> list[str]:

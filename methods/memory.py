@@ -141,7 +141,8 @@ class Memory(Method):
             if site.training is None:
                 raise ValueError("memory: counts the training split; pass it as Session(training=...)")
             split = site.training
-            tables = NgramTables(split.inputs, split.targets, head.out_features, self.order, self.discount)
+            tokens = split.inputs.long(), split.targets.long()
+            tables = NgramTables(*tokens, head.out_features, self.order, self.discount)
             site.charge(2.0 * split.inputs.numel() * (self.order + 1))
             model.lm_head = CountedHead(head, tables, site).to(device)
             model.register_forward_pre_hook(lambda module, args: setattr(model.lm_head, "tokens", args[0]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from replication.registry import create, describe, discover
 SCHEMA_VERSION = 1
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = {"dataset": (replication.datasets, Dataset), "model": (replication.models, Model), "method": (methods, Method)}
-SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed")
+SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
 NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
 
 
@@ -36,9 +37,11 @@ NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
 class Recipe:
     """How a model is trained, the same for every method.
 
-    Fields: optimizer (adamw or sgd), batch_size, steps, learning_rate at the top of the schedule, weight_decay, betas
-    (of AdamW; the first is SGD's momentum), warmup (fraction of the steps, then a straight line to zero) and clip (norm
-    of the gradient, or None).
+    Fields: optimizer (adamw or sgd with Nesterov's momentum), batch_size, steps, learning_rate at the top of the
+    schedule, weight_decay (of matrices and kernels; biases and norms do not decay), betas (of AdamW; the first is SGD's
+    momentum), warmup (fraction of the steps), clip (norm of the gradient, or None), schedule after the warm-up (linear
+    or cosine to zero, or step: the rate times `gamma` at each of the `milestones`, fractions of the steps), smoothing
+    (of labels).
     """
 
     optimizer: str
@@ -49,19 +52,36 @@ class Recipe:
     betas: tuple[float, float]
     warmup: float
     clip: float | None = None
+    schedule: str = "linear"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    smoothing: float = 0.0
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "sgd"):
             raise ValueError(f"recipe.optimizer={self.optimizer}: unknown; choose one of adamw, sgd")
+        if self.schedule not in ("linear", "cosine", "step"):
+            raise ValueError(f"recipe.schedule={self.schedule}: unknown; choose one of cosine, linear, step")
+        if any(not 0 < milestone < 1 for milestone in self.milestones):
+            raise ValueError(f"recipe.milestones={list(self.milestones)}: expected fractions of the run in (0, 1)")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"recipe.smoothing={self.smoothing}: expected a share in [0, 1), such as 0.1")
         for name in ("batch_size", "steps", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"recipe.{name}={getattr(self, name)}: expected a number above 0")
 
     def rates(self, steps: int) -> list[float]:
-        """Learning rate of each of `steps` steps: linear warm-up, then a straight line that reaches zero at the end."""
+        """Learning rate of each of `steps` steps: linear warm-up, then the schedule."""
         warm = max(1, round(self.warmup * steps))
         down = steps - warm + 1
-        return [self.learning_rate * min((step + 1) / warm, (steps - step) / down) for step in range(steps)]
+        if self.schedule == "linear":
+            return [self.learning_rate * min((step + 1) / warm, (steps - step) / down) for step in range(steps)]
+        return [self.learning_rate * min((step + 1) / warm, self._factor(step, steps, warm)) for step in range(steps)]
+
+    def _factor(self, step: int, steps: int, warm: int) -> float:
+        if self.schedule == "step":
+            return self.gamma ** sum(step >= milestone * steps for milestone in self.milestones)
+        return 0.5 + 0.5 * math.cos(math.pi * min(max(step + 1 - warm, 0) / (steps - warm + 1), 1))
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,8 @@ class Trainer:
     segments: int
     checkpoint_every_s: float
     backend: str = "masked"
+    channels_last: bool = True
+    compile: bool = False
 
     def __post_init__(self):
         if self.device not in ("cpu", "cuda", "mps"):
@@ -97,6 +119,7 @@ class Experiment:
     recipe: Recipe
     trainer: Trainer
     seed: int
+    budget: float
     config: dict[str, Any]  # fully resolved, plain values
 
     @property
@@ -134,7 +157,7 @@ class Experiment:
 
     @property
     def _schedule_steps(self) -> int:
-        return max(1, round(self.recipe.steps * self.method.duration))
+        return max(1, round(self.recipe.steps * self.method.duration * self.budget))
 
 
 @cache
@@ -187,12 +210,15 @@ def build(cfg: DictConfig) -> Experiment:
     for name, value in (("seed", seed), ("replicate", replicate)):
         if type(value) is not int or value < 0:
             raise ValueError(f"{name}={value}: expected a whole number, 0 or more")
+    budget = config["budget"]
+    if not isinstance(budget, (int, float)) or not 0 < budget <= 1:
+        raise ValueError(f"budget={budget}: expected a fraction of the recipe's steps in (0, 1]")
     config["method"] = _plain(parts["method"])  # nested methods with every option written out
     recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
     recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
     check(trainer.backend, parts["method"])
-    return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, config=config)
+    return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, budget=budget, config=config)
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

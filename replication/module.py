@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import lightning as L
@@ -25,6 +25,8 @@ from replication.energy.meter import Meter
 
 # Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
 # (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
+GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
+
 BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
 
 
@@ -60,7 +62,8 @@ class TrainingModule(L.LightningModule):
     Args:
         experiment: what is trained.
         spec: of the data.
-        train, validation: splits on the run's device; the test split is not reachable from here.
+        train, validation: splits, on the run's device where the data set is resident; the test split is not reachable
+            from here.
         meter: phases of the run's energy.
         reference: final units of the run that the method starts from.
         progress: called with (steps done, steps in all), a few times per second at most.
@@ -84,7 +87,10 @@ class TrainingModule(L.LightningModule):
         self.rates = experiment.learning_rates()
         seed, method = experiment.seed, experiment.method
         torch.manual_seed(stream(seed, "init"))
-        self.model = experiment.model.build(spec, width=method.width).to(train.inputs.device)
+        self.device_of_run = torch.device(experiment.trainer.device)
+        self.model = experiment.model.build(spec, width=method.width).to(self.device_of_run)
+        if experiment.trainer.channels_last and any(isinstance(m, torch.nn.Conv2d) for m in self.model.modules()):
+            self.model.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(self.model, experiment.recipe)
         self.session = Session(
             self.model,
@@ -129,19 +135,17 @@ class TrainingModule(L.LightningModule):
     def train_steps(self, start: int, stop: int) -> Tensor:
         """Take the steps [start, stop); returns their losses, [stop - start], on the device."""
         session, optimizer, rates = self.session, self.optimizer, self.rates
-        rows = self.batches(start, stop)
-        inputs, targets = self.train_split.inputs[rows], self.train_split.targets[rows]  # [steps, B, ...]
-        clip = self.experiment.recipe.clip
-        losses = torch.empty(stop - start, device=inputs.device)
+        clip, prepare = self.experiment.recipe.clip, self.experiment.dataset.prepare
+        losses = torch.empty(stop - start, device=self.device_of_run)
         version, told, traffic = -1, time.perf_counter(), 0.0
         self.model.train()
-        for step in range(start, stop):
+        for step, (inputs, targets, rows) in zip(range(start, stop), self.examples(start, stop), strict=True):
             if session.version != version:
                 version, parameters = session.version, session.dense_parameters()
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
-            losses[step - start] = session.backward(inputs[step - start], targets[step - start], rows[step - start])
+            losses[step - start] = session.backward(*prepare(inputs, targets), rows)
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
             session.step()
@@ -158,13 +162,32 @@ class TrainingModule(L.LightningModule):
 
     def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of a batch: the mean, or with "none" one value per example."""
+        smoothing = self.experiment.recipe.smoothing
         if self.experiment.trainer.precision == "float32":
-            return cross_entropy(model, x, y, reduction)
+            return cross_entropy(model, x, y, reduction, smoothing)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return cross_entropy(model, x, y, reduction)
+            return cross_entropy(model, x, y, reduction, smoothing)
+
+    def examples(self, start: int, stop: int) -> Iterator[Batch]:
+        """Batches of the steps [start, stop) on the device, augmented and as they are stored."""
+        split, dataset = self.train_split, self.experiment.dataset
+        size = self.experiment.recipe.batch_size
+        at_once = max(1, GATHERED_BYTES // (size * split.inputs[0].nbytes))
+        for first in range(start, stop, at_once):
+            rows = self.batches(first, min(first + at_once, stop))
+            flat = rows.flatten()
+            inputs = split.inputs[flat].to(self.device_of_run, non_blocking=True)
+            targets = split.targets[flat].to(self.device_of_run, non_blocking=True)
+            generator = torch.Generator().manual_seed(stream(self.experiment.seed, "augment", first))
+            inputs = dataset.augment(inputs, generator)
+            parts = inputs.split(size), targets.split(size), rows.to(self.device_of_run)
+            yield from (Batch(*batch) for batch in zip(*parts, strict=True))
 
     def batches(self, start: int, stop: int) -> Tensor:
-        """Row numbers of the batches of steps [start, stop), [stop - start, B]: epochs of one shuffled pass each."""
+        """Row numbers of the batches of steps [start, stop), [stop - start, B]: epochs of one shuffled pass each.
+
+        They lie where the training split does.
+        """
         count, size = len(self.train_split.inputs), self.experiment.recipe.batch_size
         first, last = start * size, stop * size
         order = [
@@ -203,7 +226,10 @@ def evaluate(module: TrainingModule, split: Split, batch_size: int = 256) -> tup
     module.model.eval()
     correct, loss, count = [], 0.0, 0
     for start in range(0, len(split.inputs), batch_size):
-        x, y = split.inputs[start : start + batch_size], split.targets[start : start + batch_size].flatten()
+        part = slice(start, start + batch_size)
+        x, y = split.inputs[part].to(module.device_of_run), split.targets[part].to(module.device_of_run)
+        x, y = module.experiment.dataset.prepare(x, y)
+        y = y.flatten()
         logits = module.model(x).flatten(0, -2).float()
         correct.append(logits.argmax(1) == y)
         loss += float(F.cross_entropy(logits, y, reduction="sum"))

@@ -1,6 +1,6 @@
 """`make reproduce`: plan a suite, run what is missing, and write its report.
 
-    python -m replication.reproduce quick [--results DIR] [--reports DIR] [--plan]
+    python -m replication.reproduce quick [--budget NAME] [--tune] [--results DIR] [--reports DIR] [--plan]
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.__main__ import arm_tables, verdict_table
-from analysis.report import build
+from analysis.report import Study, build
+from replication import tuning
 from replication.energy.sources import choose
 from replication.suite import Suite, load_suite
 from replication.sweep import identify, run_all
@@ -25,7 +26,9 @@ console = Console(highlight=False, soft_wrap=True)
 def main() -> int:
     """Exit code: 0 done, 1 some runs failed, 2 a mistake in what was asked, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="replication.reproduce", description=__doc__.split("\n")[0])
-    parser.add_argument("suite", nargs="?", default="quick", help="a file of conf/suite")
+    parser.add_argument("suite", nargs="?", default="quick", help="a file of conf/suite or conf/experiment")
+    parser.add_argument("--budget", help="one of the suite's budgets, which scale it down")
+    parser.add_argument("--tune", action="store_true", help="choose every arm's recipe first, by equal trials")
     parser.add_argument("--results", default="results", help="folder of the records")
     parser.add_argument("--reports", default="reports", help="folder of the reports")
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
@@ -41,20 +44,21 @@ def main() -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Plan, run and analyse one suite."""
-    suite = load_suite(options.suite, options.results)
+    """Plan, tune, run and analyse one suite."""
+    suite = load_suite(options.suite, options.results, options.budget)
+    cost = None
+    if options.tune:
+        suite, cost = tune(suite, Path(options.reports), plan=options.plan)
+    if suite is None:
+        return 0
     runs = identify([job.overrides for job in suite.jobs])
     seconds = expected_seconds(suite, runs)
     announce(suite, runs, seconds, Path(options.reports) / suite.name)
     if options.plan:
         return 0
-    todo = [i for i, run in enumerate(runs) if run["status"] in (None, "failed")]
-    outcomes = []
-    if todo:
-        jobs = [suite.jobs[i].overrides for i in todo]
-        outcomes = run_all(jobs, suite=suite.name, weights=[seconds[i] for i in todo])
+    outcomes = run_missing(suite, runs, seconds)
     output = Path(options.reports) / suite.name
-    verdicts = build(Path(options.results), output, suite.name, runs)
+    verdicts = build(Path(options.results), output, suite.name, runs, Study(command(options), suite.scaled, cost))
     for table in [*arm_tables(output), verdict_table(verdicts)]:
         console.print(table, soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
@@ -62,6 +66,40 @@ def reproduce(options: argparse.Namespace) -> int:
     for outcome in failed:
         print(f"failed: {' '.join(outcome.overrides)}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def command(options: argparse.Namespace) -> str:
+    """The command that does this again."""
+    budget = f" budget={options.budget}" if options.budget else ""
+    return f"make reproduce SUITE={options.suite}{budget}{' tune=true' if options.tune else ''}"
+
+
+def tune(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str | None]:
+    """The suite with every arm's best recipe, and what the trials have cost; no suite while only planning trials."""
+    jobs = [job for arm in tuning.trials(suite).values() for job in arm]
+    trials = Suite(f"{suite.name}-tuning", f"Trials for: {suite.title}", jobs, suite.scaled)
+    runs = identify([job.overrides for job in jobs])
+    seconds = expected_seconds(trials, runs)
+    announce(trials, runs, seconds, reports / suite.name)
+    if plan and any(run["status"] is None for run in runs):
+        console.print("The suite itself follows, with the best recipe of every arm.")
+        return None, None
+    if not plan:
+        run_missing(trials, runs, seconds)
+        runs = identify([job.overrides for job in jobs])
+    quality = {tuple(job.overrides): run["validation"] for job, run in zip(jobs, runs, strict=True)}
+    joules, spent = (sum(run[name] or 0 for run in runs) for name in ("joules", "seconds"))
+    cost = f"{len(runs)} trials of {len(tuning.trials(suite))} arms: {joules:.4g} J, {spent / 60:.1f} min"
+    chosen = tuning.tuned(suite, quality)
+    return Suite(f"{suite.name}-tuned", suite.title, chosen.jobs, suite.scaled), cost
+
+
+def run_missing(suite: Suite, runs: list[dict], seconds: list[float]) -> list:
+    """Run what has no record yet, or a failed one."""
+    todo = [i for i, run in enumerate(runs) if run["status"] in (None, "failed")]
+    if not todo:
+        return []
+    return run_all([suite.jobs[i].overrides for i in todo], suite=suite.name, weights=[seconds[i] for i in todo])
 
 
 def expected_seconds(suite: Suite, runs: list[dict]) -> list[float]:
@@ -79,6 +117,8 @@ def announce(suite: Suite, runs: list[dict], seconds: list[float], output: Path)
     todo = [s for run, s in zip(runs, seconds, strict=True) if run["status"] in (None, "failed")]
     source = choose("auto", "cpu", 10.0)
     console.print(f"[bold]Suite {suite.name}[/bold]: {suite.title}")
+    if suite.scaled:
+        console.print(f"  {suite.scaled}")
     for task, count in Counter(run["task"] for run in runs).items():
         arms = dict.fromkeys(run["label"] for run in runs if run["task"] == task)
         console.print(f"  {task}: {count} runs of {', '.join(arms)}")

@@ -54,12 +54,14 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     """Bring one run to its end, or find that it has ended before.
 
     Raises:
-        ValueError: the output folder cannot be written, or the run that the method starts from is missing.
+        ValueError: the output folder cannot be written, or the data or the run that the method starts from is missing.
     """
     folder = run_folder(experiment.config)
     record = read_record(folder)
     if record is not None and record["status"] != FAILED:
         return Result("skipped", folder, record)
+    if not experiment.dataset.present():
+        experiment.dataset.training()  # says which file is missing
     reference = _reference(experiment)
     energy = experiment.config["energy"]
     source = choose(energy["source"], experiment.trainer.device, energy["watts_per_core"])
@@ -89,7 +91,8 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
 
 
 _NOTHING_MEASURED = (
-    "status reason quality energy time flops bytes density density_curve parameters units backends steps segments weights_sha256"
+    "status reason quality energy time flops bytes density density_curve parameters units backends steps segments "
+    "weights_sha256"
 ).split()
 
 
@@ -113,18 +116,23 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
 
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
     """The trained module, and the reason if it diverged; no example of the test split can be read meanwhile."""
-    device = torch.device(experiment.trainer.device)
     with sealed():
-        splits = [Split(*(t.to(device) for t in split)) for split in experiment.dataset.training()]
+        splits = [_placed(split, experiment) for split in experiment.dataset.training()]
         module = TrainingModule(experiment, experiment.dataset.spec(), *splits, meter, reference, progress)
         return module, fit(module, folder, experiment.trainer.checkpoint_every_s)
 
 
 def _test(module: TrainingModule) -> tuple[dict[str, float], torch.Tensor]:
     """Quality on the test split, read once and at the end, and which predictions are right."""
-    device = module.train_split.inputs.device
     with module.meter.phase("eval"):
-        return evaluate(module, Split(*(t.to(device) for t in module.experiment.dataset.test())))
+        return evaluate(module, _placed(module.experiment.dataset.test(), module.experiment))
+
+
+def _placed(split: Split, experiment: Experiment) -> Split:
+    """A split on the run's device; where it is too large for that, as it is, and its batches move one by one."""
+    if not experiment.dataset.resident:
+        return split
+    return Split(*(tensor.to(experiment.trainer.device) for tensor in split))
 
 
 def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float) -> str | None:
@@ -258,7 +266,7 @@ def weights_sha256(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from replication import config as configuration
 from replication.overrides import canonical
 from replication.record import read_record
 from replication.run import fail, run, run_folder
+from replication.tuning import validation_quality
 from replication.wandb_mirror import mirror
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -79,6 +80,8 @@ def _identity(experiment: configuration.Experiment) -> dict:
         "reference": experiment.method.reference,
         "status": record and record["status"],
         "seconds": record and record["time"] and sum(record["time"]["phases_s"].values()),
+        "joules": record and record["energy"] and record["energy"]["spent_j"],
+        "validation": validation_quality(record),
     }
 
 

@@ -105,7 +105,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
         "simulated": arm.simulated,
         "options": arm.options,
         "seed": seed,
-        "config": {"seed": seed},
+        "config": {"seed": seed, "budget": 1.0},
         "quality": {
             "metric": metric,
             "validation": {**quality, "accuracy": accuracy + 0.004, "loss": loss + 0.01},

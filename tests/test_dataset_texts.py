@@ -106,8 +106,8 @@ def test_an_option_out_of_range_is_named_with_what_is_allowed(options):
 
 
 def test_a_text_shorter_than_a_window_is_one_sentence(root):
-    with pytest.raises(ValueError, match="context=9001: a part of dataset=wikitext2 has only 9[0-9]{3} tokens"):
-        WikiText2(context=9001).training()
+    with pytest.raises(ValueError, match="context=20000: a part of dataset=wikitext2 has only 9[0-9]{3} tokens"):
+        WikiText2(context=20_000).training()
 
 
 def test_a_missing_or_changed_shakespeare_is_one_sentence(root):

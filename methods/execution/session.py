@@ -42,12 +42,15 @@ class StepCost(NamedTuple):
     ideal: float
 
 
-def cross_entropy(model: nn.Module, inputs: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    """Cross-entropy in nats: its mean, or with reduction "none" one value per example, [B]."""
+def cross_entropy(model: nn.Module, inputs: Tensor, targets: Tensor, reduction: str, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy in nats: its mean, or with reduction "none" one value per example, [B].
+
+    Args:
+        smoothing: share of the target spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+    """
     logits = model(inputs).flatten(0, -2).float()
-    if reduction == "mean":
-        return F.cross_entropy(logits, targets.flatten())
-    return F.cross_entropy(logits, targets.flatten(), reduction="none").view(len(targets), -1).mean(1)
+    loss = F.cross_entropy(logits, targets.flatten(), reduction=reduction, label_smoothing=smoothing)
+    return loss if reduction == "mean" else loss.view(len(targets), -1).mean(1)
 
 
 def _and(a: Tensor | None, b: Tensor | None) -> Tensor | None:

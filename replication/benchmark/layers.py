@@ -2,8 +2,8 @@
 
 The ideal is the dense time times the density. Peers: SparseProp (Nikdan et al. 2023, arXiv:2302.04852), PyTorch's CSR
 (two sparse products and one sampled product), SciPy (two sparse products; the weight gradient is gathered by NumPy,
-since it has no sampled product). PyTorch's BSR multiplies forward only and is listed so. A peer that is not installed is
-left out, and the page says so.
+since it has no sampled product). PyTorch's BSR multiplies forward only and is listed so. A peer that is not installed
+is left out, and the table shows a dash.
 """
 
 from __future__ import annotations

@@ -2,11 +2,15 @@
 
 import contextlib
 import hashlib
+import math
 import threading
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
+
+from replication.datasets import _scenario
+from replication.datasets._files import Download
 
 # Process-wide and not a context variable: threads started inside `sealed()` must be sealed too.
 _seals = 0
@@ -14,11 +18,11 @@ _lock = threading.Lock()
 
 
 class Split(NamedTuple):
-    """Examples and what is to be predicted.
+    """Examples and what is to be predicted, as they are stored; `Dataset.prepare` makes them what a model reads.
 
     Attributes:
-        inputs: float [N, channels, height, width] for images, long [N, L] for text.
-        targets: long [N] classes, or long [N, L]: the byte after each input byte.
+        inputs: uint8 or float [N, channels, height, width] for images, whole numbers [N, L] for text.
+        targets: long [N] classes, or whole numbers [N, L]: the token after each input token.
     """
 
     inputs: Tensor
@@ -57,18 +61,70 @@ def sealed():
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set whose splits depend on nothing but its own options: never on a run's seed."""
+    """A data set whose splits depend on nothing but its own options: never on a run's seed.
+
+    A training batch goes from storage to the model by two batched functions on the batch's own device, neither of which
+    waits for it: `inputs = augment(inputs, generator)`, then `inputs, targets = prepare(inputs, targets)`. A batch of
+    validation or test goes through `prepare` alone.
+
+    Attributes:
+        license: of the data, as their authors state it.
+        source: where they come from.
+        splits: sizes of training, validation and test, in that order.
+        downloads: the files that `python -m replication.datasets NAME` fetches; none for data that need no download.
+        resident: the splits may be moved to an accelerator; else they are memory-mapped, and only batches move.
+    """
+
+    label_noise: float = 0.0  # fraction of the training labels replaced by another class, all equally likely
+    fraction: float = 1.0  # of the training examples kept, the same in every class
+    imbalance: float = 1.0  # largest over smallest training class, classes shrinking exponentially in their order
+    scenario_seed: int = 0  # of these three draws; not the run's seed
 
     license: ClassVar[str]
     source: ClassVar[str]
+    splits: ClassVar[str]
+    downloads: ClassVar[tuple[Download, ...]] = ()
+    resident: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if not 0 <= self.label_noise < 1:
+            raise ValueError(f"label_noise={self.label_noise}: expected a fraction in [0, 1); for 20 % use 0.2")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction={self.fraction}: expected a fraction in (0, 1]; for 5 % use 0.05")
+        if not (math.isfinite(self.imbalance) and self.imbalance >= 1):
+            raise ValueError(f"imbalance={self.imbalance}: expected a ratio of 1 or more; 1 leaves the classes alone")
+        if self.scenario_seed < 0:
+            raise ValueError(f"scenario_seed={self.scenario_seed}: expected a whole number, 0 or more")
+
+    @classmethod
+    def name(cls):
+        """The name of the option `dataset`: that of the file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def present(cls):
+        """Whether the files lie in the data root; what they hold is checked when they are read."""
+        return all(item.present() for item in cls.downloads)
 
     def spec(self):
         """Return the `DataSpec`."""
         raise NotImplementedError
 
     def training(self):
-        """Return the training and the validation `Split`; no example of the test split is read into them."""
-        raise NotImplementedError
+        """Return the training and the validation `Split`; no example of the test split is read into them.
+
+        Label noise, fraction and imbalance change the training split only.
+        """
+        train, validation = self.read_training()
+        rows = _scenario.kept(train.targets, self.fraction, self.imbalance, self.scenario_seed)
+        if rows is not None:
+            train = Split(train.inputs[rows], train.targets[rows])
+        if self.label_noise:
+            num_classes = self.spec().num_classes
+            train = train._replace(
+                targets=_scenario.noisy(train.targets, num_classes, self.label_noise, self.scenario_seed)
+            )
+        return train, validation
 
     def test(self):
         """Return the test `Split`.
@@ -80,14 +136,36 @@ class Dataset:
             raise PermissionError(f"{type(self).__name__}: the test split is sealed while a run trains")
         return self.read_test()
 
+    def read_training(self):
+        """Build the training and the validation `Split`, whole and clean; only `training` calls it."""
+        raise NotImplementedError
+
     def read_test(self):
         """Build the test `Split`; only `test` calls it."""
         raise NotImplementedError
+
+    def augment(self, inputs, generator):
+        """Return random variants of stored training inputs.
+
+        Args:
+            inputs: [B, ...] as in the training `Split`, on any device.
+            generator: a `torch.Generator` on the CPU; the only source of randomness.
+        Returns:
+            Inputs of the same shape and type; unchanged where the data set has no augmentation.
+        """
+        return inputs
+
+    def prepare(self, inputs, targets):
+        """Return stored inputs and targets of a batch as the model reads them: standardised floats, or long tokens."""
+        return inputs, targets
 
     def raw(self):
         """Return the bytes the splits are made from, as they are on this machine."""
         raise NotImplementedError
 
     def fingerprint(self):
-        """Return the first 12 hex digits of SHA-256 of the raw data: equal data, equal fingerprint."""
+        """Return the first 12 hex digits of SHA-256 of the raw data: equal data, equal fingerprint.
+
+        Large sets hash names and sizes of files, or recorded checksums, and say so.
+        """
         return hashlib.sha256(self.raw()).hexdigest()[:12]

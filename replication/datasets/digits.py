@@ -1,7 +1,6 @@
 """Handwritten digits, 8 x 8 pixels: the smallest image task that is real data. Ships with scikit-learn; no download."""
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from replication.datasets import _scenario
 from replication.datasets.base import Dataset, DataSpec, Split
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 1200, 237, 360
@@ -21,14 +21,6 @@ def _load():
     return pixels.astype(np.uint8), classes.astype(np.int64)
 
 
-def _shares(counts, total):
-    """Split `total` in proportion to `counts`, by largest remainder, ties to the lower class; sums to `total`."""
-    exact = counts * total / counts.sum()
-    shares = np.floor(exact).astype(int)
-    shares[np.argsort(shares - exact, kind="stable")[: total - shares.sum()]] += 1
-    return shares
-
-
 @functools.cache
 def _rows():
     """Return the row numbers of each split: name -> int [N], ascending, stratified by class.
@@ -37,18 +29,10 @@ def _rows():
     with every version of every library.
     """
     pixels, classes = _load()
-    digests = [hashlib.sha256(row.tobytes()).digest() for row in pixels]
-    counts = np.bincount(classes)
-    num_test = _shares(counts, NUM_TEST)
-    num_validation = _shares(counts - num_test, NUM_VALIDATION)
-    rows = {"test": [], "validation": [], "train": []}
-    for digit in range(len(counts)):
-        ordered = sorted(np.flatnonzero(classes == digit), key=lambda row: digests[row])
-        first, second = num_test[digit], num_test[digit] + num_validation[digit]
-        rows["test"] += ordered[:first]
-        rows["validation"] += ordered[first:second]
-        rows["train"] += ordered[second:]
-    return {name: np.sort(np.array(chosen)) for name, chosen in rows.items()}
+    keys = _scenario.digests(row.tobytes() for row in pixels)
+    rest, test = _scenario.held_out(classes, keys, NUM_TEST)
+    train, validation = _scenario.held_out(classes[rest], keys[rest], NUM_VALIDATION)
+    return {"test": test, "validation": rest[validation], "train": rest[train]}
 
 
 @dataclass(frozen=True)
@@ -61,11 +45,12 @@ class Digits(Dataset):
 
     license: ClassVar[str] = "CC BY 4.0"
     source: ClassVar[str] = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
+    splits: ClassVar[str] = "1,200 / 237 / 360 images"
 
     def spec(self):
         return DataSpec(kind="image", input_shape=(1, 8, 8), num_classes=10, metric="accuracy")
 
-    def training(self):
+    def read_training(self):
         return self._split("train"), self._split("validation")
 
     def read_test(self):

@@ -48,3 +48,34 @@ def replace_conv1d(module):
         for name, child in list(parent.named_children()):
             if isinstance(child, Conv1D):
                 setattr(parent, name, linear_from_conv1d(child))
+
+
+def state_from_gpt2(state, positions):
+    """Rename and transpose the weights of a GPT-2 of transformers; those of a `CausalLM` stay as they are.
+
+    Args:
+        positions: of the network; a file with more keeps its first ones, which is the same function on short texts.
+    """
+    if not any(key.startswith("body.") for key in state):
+        state = {_body_name(key, "transformer."): value for key, value in state.items()}
+        # Old files hold the causal masks, which are no weights.
+        state = {key: value for key, value in state.items() if not key.endswith((".attn.bias", ".attn.masked_bias"))}
+        transposed = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")  # Conv1D holds [I, O]
+        state = {key: value.T.contiguous() if key.endswith(transposed) else value for key, value in state.items()}
+    if "lm_head.weight" not in state and "body.wte.weight" in state:  # tied: the file holds it once
+        state = state | {"lm_head.weight": state["body.wte.weight"]}
+    if "body.wpe.weight" in state:
+        state = state | {"body.wpe.weight": state["body.wpe.weight"][:positions]}
+    return state
+
+
+def state_from_llama(state):
+    """Rename the weights of a Llama of transformers; a head that is tied to the embedding is copied from it."""
+    state = {_body_name(key, "model."): value for key, value in state.items() if "rotary_emb" not in key}
+    if "lm_head.weight" not in state and "body.embed_tokens.weight" in state:
+        state["lm_head.weight"] = state["body.embed_tokens.weight"].clone()
+    return state
+
+
+def _body_name(key, prefix):
+    return key if key.startswith(("lm_head.", "body.")) else f"body.{key.removeprefix(prefix)}"

@@ -1,8 +1,8 @@
 """What every model offers: a plain torch module for a data set, at full width or natively narrower."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -19,27 +19,41 @@ def scaled_neurons(count, width):
 
 @dataclass(frozen=True)
 class Model:
-    """A network's architecture; its fields are hyperparameters."""
+    """A network's architecture; its fields are hyperparameters.
 
-    kinds: ClassVar[tuple[str, ...]]  # kinds of data it reads: "image", "text"
+    Attributes:
+        kinds: kinds of data it reads: "image", "text".
+        small: options that make it tiny, for tests that build every model.
+        smallest_image: pixels a side below which images are refused.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    small: ClassVar[dict[str, Any]] = {}
+    smallest_image: ClassVar[int] = 1
 
     def build(self, spec, width=1.0):
         """Make the network with fresh weights, drawn from torch's global generator (seed it first).
 
         Args:
             spec: the `DataSpec` of the data it reads.
-            width: scales the units inside (hidden neurons, attention heads), never the residual stream nor a head's
-                size. A width under 1 gives a small dense network with the initialisation of its own size.
+            width: scales the units inside (hidden neurons, channels, attention heads), never the residual stream nor a
+                head's size. A width under 1 gives a small dense network with the initialisation of its own size.
         Returns:
             A module: inputs [B, ...] -> logits [B, C] for images, tokens long [B, L] -> logits [B, L, C] for text.
         Raises:
-            ValueError: data of another kind or shape than the model reads, or a width that is not positive.
+            ValueError: data of another kind or shape than the model reads, a width that is not positive, or weights of
+                a file that are not the full model's.
         """
-        name = type(self).__name__.lower()
+        name = type(self).__module__.rpartition(".")[2]
         if spec.kind not in self.kinds:
             raise ValueError(f"model={name}: reads {' or '.join(self.kinds)} data, but the data set gives {spec.kind}")
         if not (math.isfinite(width) and width > 0):
             raise ValueError(f"width={width}: expected a fraction over 0; 1 is the full model")
+        if spec.kind == "image" and min(spec.input_shape[1:]) < self.smallest_image:
+            sides = " x ".join(map(str, spec.input_shape[1:]))
+            raise ValueError(f"model={name}: reads images of {self.smallest_image} pixels a side or more, not {sides}")
+        if getattr(self, "weights", None) is not None and width != 1:
+            raise ValueError(f"width={width}: expected 1, because weights={self.weights} are of the full model")
         return self.construct(spec, width)
 
     def construct(self, spec, width) -> nn.Module:
@@ -51,3 +65,27 @@ class Model:
         for name in names:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+
+    def check_dropout(self):
+        """Raise a ValueError for a `dropout` that is no probability."""
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: expected a fraction in [0, 1)")
+
+    def apply_preset(self, option, presets):
+        """Set the fields that a preset fixes; call it in `__post_init__`, before the checks.
+
+        Args:
+            option: field that names the preset; None leaves everything as it is.
+            presets: name -> {field: value}.
+        Raises:
+            ValueError: a field that the preset fixes was given another value.
+        """
+        name = getattr(self, option)
+        if name is None:
+            return
+        defaults = {field.name: field.default for field in fields(self)}
+        for field, value in presets[name].items():
+            given = getattr(self, field)
+            if given not in (defaults[field], value):
+                raise ValueError(f"{field}={given}: {option}={name} sets it to {value}; leave one of the two out")
+            object.__setattr__(self, field, value)

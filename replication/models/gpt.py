@@ -2,10 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
-from replication.models._causal import CausalLM, fresh_linear, replace_conv1d
+from replication.models._causal import CausalLM, fresh_linear, replace_conv1d, state_from_gpt2
 from replication.models.base import Model, scaled, scaled_neurons
+from replication.pretrained import load_weights
+
+VARIANTS = {
+    "small": {"dim": 768, "depth": 12, "heads": 12, "hidden": 3072, "init_std": 0.02},
+    "medium": {"dim": 1024, "depth": 24, "heads": 16, "hidden": 4096, "init_std": 0.02},
+    "large": {"dim": 1280, "depth": 36, "heads": 20, "hidden": 5120, "init_std": 0.02},
+    "xl": {"dim": 1600, "depth": 48, "heads": 25, "hidden": 6400, "init_std": 0.02},
+}
 
 
 def _resize_attention(attention, heads, config):
@@ -31,15 +39,18 @@ class Gpt(Model):
     hidden: int = 256  # neurons of a feed-forward block
     dropout: float = 0.0  # GPT-2's own is 0.1; one pass over the data needs none
     init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+    variant: Literal["small", "medium", "large", "xl"] | None = None  # GPT-2's own sizes: 124, 355, 774, 1558 M
+    weights: str | None = None  # .safetensors file of transformers' GPT-2; its vocabulary is 50,257 tokens
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
+    small: ClassVar[dict[str, Any]] = {"dim": 32, "depth": 1, "heads": 2, "hidden": 64}
 
     def __post_init__(self):
+        self.apply_preset("variant", VARIANTS)
         self.check_positive("dim", "depth", "heads", "hidden")
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected a fraction in [0, 1)")
+        self.check_dropout()
         if not 0 < self.init_std < 1:
             raise ValueError(f"init_std={self.init_std}: expected a deviation in (0, 1), such as 0.02")
 
@@ -69,4 +80,7 @@ class Gpt(Model):
         if heads != self.heads:
             for block in network.transformer.h:
                 _resize_attention(block.attn, heads, config)
-        return CausalLM(network.transformer, network.lm_head)
+        model = CausalLM(network.transformer, network.lm_head)
+        if self.weights is not None:
+            load_weights(model, self.weights, convert=lambda state: state_from_gpt2(state, config.n_positions))
+        return model

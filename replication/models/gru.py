@@ -1,7 +1,7 @@
 """A recurrent language model: gated recurrent units between an embedding and a linear head."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -33,6 +33,7 @@ class Gru(Model):
     depth: int = 1
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "hidden": 24}
 
     def __post_init__(self):
         self.check_positive("dim", "hidden", "depth")

@@ -1,10 +1,18 @@
 """Llama of transformers, randomly initialised and small: gated neurons, grouped queries, rotary positions."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
-from replication.models._causal import CausalLM, fresh_linear
+from replication.models._causal import CausalLM, fresh_linear, state_from_llama
 from replication.models.base import Model, scaled, scaled_neurons
+from replication.pretrained import load_weights
+
+_LARGE = {"init_std": 0.02, "norm_eps": 1e-5}
+VARIANTS = {
+    "110m": {"dim": 768, "depth": 12, "heads": 12, "groups": 12, "hidden": 2048, **_LARGE},
+    "1.1b": {"dim": 2048, "depth": 22, "heads": 32, "groups": 4, "hidden": 5632, **_LARGE},
+    "7b": {"dim": 4096, "depth": 32, "heads": 32, "groups": 32, "hidden": 11008, **_LARGE},
+}
 
 
 def _resize_attention(attention, groups, config):
@@ -22,7 +30,9 @@ def _resize_attention(attention, groups, config):
 class Llama(Model):
     """Llama (transformers' class and initialisation), head not tied to the token embedding.
 
-    Source: Touvron et al. 2023, arXiv:2302.13971; grouped queries: Ainslie et al. 2023, arXiv:2305.13245.
+    Variants: 7b is Llama 2's; 1.1b is TinyLlama's, arXiv:2401.02385; 110m has the body of llama2.c's stories110M.
+    Source: Touvron et al. 2023, arXiv:2302.13971 and arXiv:2307.09288; grouped queries: Ainslie et al. 2023,
+    arXiv:2305.13245.
     """
 
     dim: int = 64  # residual stream
@@ -31,10 +41,15 @@ class Llama(Model):
     groups: int = 2  # key-value heads; each serves heads/groups queries
     hidden: int = 176  # neurons of a gated block: about 8/3 of dim
     init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+    norm_eps: float = 1e-6  # of the norms; Llama 2 and TinyLlama have 1e-5
+    variant: Literal["110m", "1.1b", "7b"] | None = None  # published sizes
+    weights: str | None = None  # .safetensors file of transformers' Llama, in one piece
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
+    small: ClassVar[dict[str, Any]] = {"dim": 32, "depth": 1, "heads": 4, "groups": 2, "hidden": 48}
 
     def __post_init__(self):
+        self.apply_preset("variant", VARIANTS)
         self.check_positive("dim", "depth", "heads", "groups", "hidden")
         if self.dim % self.heads or (self.dim // self.heads) % 2:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim} that leaves heads of even size")
@@ -55,6 +70,7 @@ class Llama(Model):
             num_key_value_heads=self.groups,
             head_dim=self.dim // self.heads,
             max_position_embeddings=spec.input_shape[0],
+            rms_norm_eps=self.norm_eps,
             tie_word_embeddings=False,
             initializer_range=self.init_std,
             use_cache=False,
@@ -67,4 +83,7 @@ class Llama(Model):
         if groups != self.groups:
             for layer in network.model.layers:
                 _resize_attention(layer.self_attn, groups, config)
-        return CausalLM(network.model, network.lm_head)
+        model = CausalLM(network.model, network.lm_head)
+        if self.weights is not None:
+            load_weights(model, self.weights, convert=state_from_llama)
+        return model

@@ -2,27 +2,43 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from replication.models._srelu import SReLU
 from replication.models.base import Model, scaled_neurons
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True)
 class Mlp(Model):
-    """Multilayer perceptron with ReLU, torch's default initialisation."""
+    """Multilayer perceptron, torch's default initialisation.
+
+    LeNet-300-100 has widths [300, 100]; SET's network for CIFAR-10 (arXiv:1707.04780) has widths [4000, 1000, 4000],
+    activation srelu and dropout 0.3.
+    """
 
     widths: tuple[int, ...] = (1024, 1024)  # hidden neurons per layer
+    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "srelu"] = "relu"  # srelu learns its thresholds
+    dropout: float = 0.0  # of every hidden layer's output
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    small: ClassVar[dict[str, Any]] = {"widths": (32, 24)}
 
     def __post_init__(self):
+        self.check_dropout()
         if any(width < 1 for width in self.widths):
             raise ValueError(f"widths={list(self.widths)}: expected at least 1 neuron in every hidden layer")
 
     def construct(self, spec, width):
         channels, height, breadth = spec.input_shape
         sizes = [channels * height * breadth, *(scaled_neurons(hidden, width) for hidden in self.widths)]
-        hidden = [(nn.Linear(fan_in, fan_out), nn.ReLU()) for fan_in, fan_out in itertools.pairwise(sizes)]
-        return nn.Sequential(nn.Flatten(), *itertools.chain(*hidden), nn.Linear(sizes[-1], spec.num_classes))
+        layers = [nn.Flatten()]
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            activation = SReLU(fan_out) if self.activation == "srelu" else ACTIVATIONS[self.activation]()
+            layers += [nn.Linear(fan_in, fan_out), activation]
+            if self.dropout:
+                layers.append(nn.Dropout(self.dropout))
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], spec.num_classes))

@@ -1,16 +1,24 @@
 """timm's vision transformer, made small enough for 8 x 8 images on one processor core."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from replication.models.base import Model, scaled, scaled_neurons
+from replication.pretrained import load_weights
+
+VARIANTS = {
+    "tiny": {"dim": 192, "depth": 12, "heads": 3},
+    "small": {"dim": 384, "depth": 12, "heads": 6},
+    "base": {"dim": 768, "depth": 12, "heads": 12},
+}
 
 
 @dataclass(frozen=True)
 class Vit(Model):
     """Vision transformer (timm's class and initialisation), average pooling.
 
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929.
+    For CIFAR patch=4 or 2; the published patch for 224 x 224 pixels is 16, with a class token.
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929; tiny and small: Touvron et al. 2021, arXiv:2012.12877.
     """
 
     patch: int = 4  # pixels a side: 4 tokens of an 8 x 8 image; patch 2 costs four times as much
@@ -18,10 +26,15 @@ class Vit(Model):
     depth: int = 2
     heads: int = 4
     mlp_ratio: float = 4.0  # hidden neurons per residual channel
+    variant: Literal["tiny", "small", "base"] | None = None  # published dim, depth and heads
+    class_token: bool = False  # one more token, which the head reads in place of the average
+    weights: str | None = None  # .safetensors file of timm's weights; theirs want class_token=true
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    small: ClassVar[dict[str, Any]] = {"dim": 32, "depth": 1, "heads": 2}
 
     def __post_init__(self):
+        self.apply_preset("variant", VARIANTS)
         self.check_positive("patch", "dim", "depth", "heads")
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
@@ -41,8 +54,8 @@ class Vit(Model):
             patch_size=self.patch,
             in_chans=channels,
             num_classes=spec.num_classes,
-            global_pool="avg",
-            class_token=False,
+            global_pool="token" if self.class_token else "avg",
+            class_token=self.class_token,
             embed_dim=self.dim,
             depth=self.depth,
             num_heads=self.heads,
@@ -53,4 +66,6 @@ class Vit(Model):
             for block in network.blocks:
                 block.attn = Attention(self.dim, heads, attn_head_dim=self.dim // self.heads, qkv_bias=True)
             network.init_weights()
+        if self.weights is not None:
+            load_weights(network, self.weights, head="head")
         return network
