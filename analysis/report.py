@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jinja2
 import pandas as pd
 
-from analysis import arms, claims, plot_style, plots, records, sections, tables, wording
+from analysis import arms, claims, plot_style, plots, plots_of_benchmark, records, sections, tables, wording
 from analysis.claims.base import Verdict
 from analysis.records import Selected
 
@@ -107,8 +107,20 @@ def write(selected: Selected, folder: Path, suite: str, results: Path, study: St
     context = _study(selected, suite, results, verdicts, tasks, study)
     context["ceiling"] = _html(sections.ceiling(figures))
     context["tasks"] = [_task(runs, task, figures[task], drawn[task]) for task in tasks]
+    context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
     (folder / PAGE).write_text(render(context), encoding="utf-8")
     return verdicts
+
+
+def _backends(benchmark: Path, stem: Path) -> dict[str, str] | None:
+    """The plot of the benchmark that lies beside the records; None where there is none."""
+    rows = plots_of_benchmark.load(benchmark)
+    return None if rows is None else _figure("Back ends", plots_of_benchmark.draw(rows, stem), stem)
+
+
+def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
+    svg = base64.b64encode(stem.with_suffix(".svg").read_bytes()).decode()
+    return {"title": title, "caption": caption, "svg": svg}
 
 
 def render(context: dict[str, Any]) -> str:
@@ -198,14 +210,7 @@ def _task(runs: pd.DataFrame, task: str, figures: pd.DataFrame, drawn: list[plot
         "table": _html(tables.formatted(figures)),
         "targets": _html(sections.energy_to_target(runs, task, physical)),
         "ideal": _html(sections.ideal_hardware(runs, task, physical)),
-        "plots": [
-            {
-                "title": PLOT_TITLES[plot.name],
-                "caption": plot.caption,
-                "svg": base64.b64encode(plot.stem.with_suffix(".svg").read_bytes()).decode(),
-            }
-            for plot in drawn
-        ],
+        "plots": [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in drawn],
     }
 
 

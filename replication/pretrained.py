@@ -22,11 +22,10 @@ def load_weights(network, path, head=None, convert=None):
     state = _read(path)
     state = convert(state) if convert else state
     own = network.state_dict()
-    if head is not None and _shape(state, f"{head}.weight") != _shape(own, f"{head}.weight"):
+    fresh = head is not None and _classes(state, head) != _classes(own, head)
+    if fresh:
         state = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
         state |= {key: value for key, value in own.items() if key.startswith(f"{head}.")}
-        classes = own[f"{head}.weight"].shape[0]
-        warnings.warn(f"weights={path}: the classifier for {classes} classes starts fresh", stacklevel=2)
     _check_names(path, state, own)
     different = [key for key in own if state[key].shape != own[key].shape]
     if different:
@@ -36,6 +35,8 @@ def load_weights(network, path, head=None, convert=None):
             "set the model's options and the data's size to those of the weights"
         )
     network.load_state_dict(state)
+    if fresh:
+        warnings.warn(f"weights={path}: the classifier for {_classes(own, head)} classes starts fresh", stacklevel=2)
 
 
 def _read(path):
@@ -50,12 +51,11 @@ def _read(path):
 
 
 def _check_names(path, state, own):
-    missing, unknown = [key for key in own if key not in state], [key for key in state if key not in own]
-    if missing or unknown:
-        found = [f"{len(keys)} {word} ({', '.join(keys[:SHOWN])})" for word, keys in
-                 (("missing", missing), ("not the model's", unknown)) if keys]  # fmt: skip
+    keys = {"missing": own.keys() - state.keys(), "not the model's": state.keys() - own.keys()}
+    found = [f"{len(names)} {word} ({', '.join(sorted(names)[:SHOWN])})" for word, names in keys.items() if names]
+    if found:
         raise ValueError(f"weights={path}: {' and '.join(found)}; choose the model that the weights belong to")
 
 
-def _shape(state, key):
-    return state[key].shape if key in state else None
+def _classes(state, head):
+    return len(state[f"{head}.weight"]) if f"{head}.weight" in state else None

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from scipy.stats import qmc
 
-from replication.suite import CONF, Job, Suite
+from replication import suite as suites
+from replication.suite import Job, Suite
 
 FIRST_SEED = 1000  # of trials; reported runs have seeds below
 
@@ -46,7 +47,7 @@ def load_space(model: str) -> Space:
     Raises:
         ValueError: the model has none, or the file is not of this form.
     """
-    path = CONF / "space" / f"{model}.yaml"
+    path = suites.CONF / "space" / f"{model}.yaml"
     if not path.exists():
         raise ValueError(f"tune=true: model={model} has no space; add conf/space/{model}.yaml, or leave tuning out")
     content = yaml.safe_load(path.read_text())

@@ -236,3 +236,31 @@ def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys):
 
 def test_tasks_make_safe_file_names():
     assert tables.file_stem("digits/../mlp x") == "digits----mlp-x"
+
+
+def test_the_benchmark_of_layers_is_drawn_where_there_is_one(tmp_path):
+    results = write(study(seeds=2, tasks={"digits/mlp": "accuracy"}), tmp_path / "results")
+    report.build(results, tmp_path / "without", "quick", None)
+    rows = [
+        {"size": 64, "tokens": 32, "density": d, "name": name, "ideal": 1 / d, "speedup": 0.5 / d}
+        for d in (0.5, 0.1)
+        for name in ("dense", "csr", "torch csr")
+    ]
+    (results / "benchmark").mkdir()
+    (results / "benchmark" / "layers.json").write_text(json.dumps({"rows": rows}))
+    report.build(results, tmp_path / "with", "quick", None)
+    assert "What skipping saves" in (tmp_path / "with" / "report.html").read_text()
+    assert "What skipping saves" not in (tmp_path / "without" / "report.html").read_text()
+    assert (tmp_path / "with" / "plots" / "backends.png").stat().st_size > 5000
+    (results / "benchmark" / "layers.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a benchmark of layers"):
+        report.build(results, tmp_path / "again", "quick", None)
+
+
+def test_the_page_says_how_a_study_was_scaled_and_tuned(tmp_path):
+    results = write(study(seeds=2, tasks={"digits/mlp": "accuracy"}), tmp_path / "results")
+    words = report.Study("make reproduce SUITE=x budget=small", "Scaled down <b>", "8 trials of 2 arms: 5 J")
+    report.build(results, tmp_path / "report", "quick", None, words)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "make reproduce SUITE=x budget=small" in page and "8 trials of 2 arms: 5 J" in page
+    assert "Scaled down &lt;b&gt;" in page and "the same number of trials" in page

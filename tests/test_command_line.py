@@ -18,7 +18,7 @@ MISTAKES = {
     "method=rigl method.densty=0.1": "rigl has no such field, did you mean density?",
     "method=dense method.density=0.1": "dense has no such field",
     "method=rigl method.update.interval=0": "update.interval=0: expected a number of steps, 1 or more",
-    "dataset=imagenet22k": "dataset=imagenet22k: unknown; choose one of ",
+    "dataset=tsukuba": "dataset=tsukuba: unknown; choose one of ",
     "model=gpt": "dataset=digits model=gpt: no recipe trains this pair",
     "seed=one": "seed=one: expected a whole number",
     "seed=1.5": "seed=1.5: expected a whole number",

@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 
-from replication.datasets import _bpe, _shards, _wikitext
+from replication import tokenizer
+from replication.datasets import _shards, _wikitext
 from replication.datasets.shakespeare import Shakespeare
 from replication.datasets.token_shards import TokenShards
 from replication.datasets.wikitext2 import WikiText2
@@ -80,9 +81,9 @@ def test_a_learned_vocabulary_spells_the_same_text_in_fewer_tokens(root):
     data = WikiText2(context=16, vocabulary=400)
     train, validation = data.training()
     assert data.spec().num_classes == 400 and len(read(train)) < 0.5 * len(TEXT)
-    tokenizer = _bpe.Tokenizer.from_file(str(root / "wikitext-2" / "wiki.train.tokens.bpe-400.json"))
+    learned = tokenizer.load(root / "wikitext-2" / "wiki.train.tokens.bpe-400.json")
     for split, text in ((train, TEXT), (validation, TEXT[:9000]), (data.test(), TEXT[5000:9000])):
-        assert text.startswith(tokenizer.decode(read(split)))
+        assert text.startswith(learned.decode(read(split)))
 
 
 def test_a_vocabulary_is_learned_from_the_training_part_and_once(root, monkeypatch):
@@ -93,7 +94,7 @@ def test_a_vocabulary_is_learned_from_the_training_part_and_once(root, monkeypat
         (root / "wikitext-2" / name).unlink()
     WikiText2(context=16, vocabulary=300).training()
     assert kept == {path.name: path.read_bytes() for path in (root / "wikitext-2").glob("*bpe*")}
-    monkeypatch.setattr(_bpe, "ByteLevelBPETokenizer", None)
+    monkeypatch.setattr(tokenizer, "train", None)
     again = WikiText2(context=16, vocabulary=300).training()[0]
     assert torch.equal(first.inputs, again.inputs)
 

@@ -10,21 +10,29 @@ from replication.models._causal import linear_from_conv1d, replace_conv1d
 from replication.models.base import Model, scaled, scaled_neurons
 
 MODELS = registry.discover("replication.models", Model)
-IMAGE = DataSpec("image", (1, 8, 8), 10, "accuracy")
 TEXT = DataSpec("text", (16,), 256, "loss")
+
+
+def spec_for(name):
+    side = max(8, MODELS[name].smallest_image)
+    return DataSpec("image", (1, side, side), 10, "accuracy") if "image" in MODELS[name].kinds else TEXT
 
 
 def build(name, width=1.0, seed=0, **options):
     model = registry.create("model", MODELS, name, **options)
     torch.manual_seed(seed)
-    return model.build(IMAGE if "image" in model.kinds else TEXT, width)
+    return model.build(spec_for(name), width)
+
+
+def build_small(name, width=1.0, seed=0):
+    return build(name, width, seed, **MODELS[name].small)
 
 
 def batch_for(name, size=3):
-    generator = torch.Generator().manual_seed(1)
-    if "image" in MODELS[name].kinds:
-        return torch.randn(size, *IMAGE.input_shape, generator=generator)
-    return torch.randint(TEXT.num_classes, (size, *TEXT.input_shape), generator=generator)
+    generator, spec = torch.Generator().manual_seed(1), spec_for(name)
+    if spec.kind == "image":
+        return torch.randn(size, *spec.input_shape, generator=generator)
+    return torch.randint(spec.num_classes, (size, *spec.input_shape), generator=generator)
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -32,27 +40,34 @@ def name(request):
     return request.param
 
 
-def test_the_four_models_are_registered():
-    assert {"mlp", "vit", "gpt", "llama"} <= set(MODELS)
+def test_every_family_is_registered():
+    transformers, plain = {"vit", "gpt", "llama"}, {"mlp", "gru"}
+    convolutional = {"lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet"}
+    assert transformers | plain | convolutional <= set(MODELS)
+
+
+def test_the_options_of_a_small_model_make_it_small(name):
+    assert MODELS[name].small, "tests of all methods on all models need a tiny version"
+    assert sum(parameter.numel() for parameter in build_small(name).parameters()) < 500_000
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.01])
 def test_logits_have_one_score_for_every_class(name, width):
-    logits = build(name, width)(batch_for(name))
+    logits = build_small(name, width)(batch_for(name))
     assert type(logits) is torch.Tensor and torch.isfinite(logits).all()
     assert tuple(logits.shape) == ((3, 10) if "image" in MODELS[name].kinds else (3, 16, 256))
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_every_parameter_receives_a_gradient(name, width):
-    network = build(name, width)
+    network = build_small(name, width)
     network(batch_for(name)).logsumexp(-1).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(name, width):
-    first, again, other = build(name, width), build(name, width), build(name, width, seed=1)
+    first, again, other = (build_small(name, width, seed) for seed in (0, 0, 1))
     pairs = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
     assert any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True))
@@ -62,14 +77,14 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(name, width):
 def test_the_loss_of_a_fresh_model_is_near_that_of_a_guess(name, width):
     inputs = batch_for(name, 32)
     classes = 10 if "image" in MODELS[name].kinds else 256
-    logits = build(name, width)(inputs).flatten(0, -2)
+    logits = build_small(name, width)(inputs).flatten(0, -2)
     targets = torch.randint(classes, (len(logits),), generator=torch.Generator().manual_seed(2))
     loss = nn.functional.cross_entropy(logits, targets).item()
     assert abs(loss - torch.tensor(classes).log().item()) < 0.3
 
 
 def test_data_of_another_kind_is_refused(name):
-    wrong = TEXT if "image" in MODELS[name].kinds else IMAGE
+    wrong = TEXT if "image" in MODELS[name].kinds else spec_for("mlp")
     with pytest.raises(ValueError, match=f"model={name}: reads .* but the data set gives {wrong.kind}"):
         MODELS[name]().build(wrong)
 
@@ -184,6 +199,17 @@ def test_llama_computes_what_llama_of_transformers_computes():
     ("name", "options", "message"),
     [
         ("mlp", {"widths": (0,)}, r"widths=\[0\]: expected at least 1"),
+        ("mlp", {"dropout": 1.0}, r"dropout=1.0: expected a fraction in \[0, 1\)"),
+        ("mlp", {"activation": "step"}, "expected one of relu, leaky_relu, gelu, silu, tanh, srelu"),
+        ("lenet5", {"channels": (0, 50)}, r"channels=\[0, 50\]: expected at least 1 channel"),
+        ("small_cnn", {"channels": ()}, r"channels=\[\]: expected at least 1 channel in at least one stage"),
+        ("vgg", {"depth": 17}, "depth=17: expected one of 11, 13, 16, 19"),
+        ("vgg", {"head": (0,)}, r"head=\[0\]: expected at least 1 neuron"),
+        ("resnet", {"depth": 18}, r"depth=18: expected 6n \+ 2 layers"),
+        ("wrn", {"depth": 20}, r"depth=20: expected 6n \+ 4 layers"),
+        ("resnet18", {"blocks": (2, 2, 0, 2)}, r"blocks=\[2, 2, 0, 2\]: expected at least 1 block in every stage"),
+        ("mobilenet", {"multiplier": 0.3}, "multiplier=0.3: expected one of 0.35, 0.5, 0.75, 1.0, 1.4"),
+        ("vit", {"variant": "tiny", "dim": 128}, "dim=128: variant=tiny sets it to 192; leave one of the two out"),
         ("vit", {"heads": 3}, "heads=3: expected a divisor of dim=64"),
         ("vit", {"depth": 0}, "depth=0: expected at least 1"),
         ("vit", {"patch": 3}, "patch=3: expected a divisor of the image's sides"),

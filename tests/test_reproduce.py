@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from replication import reproduce, suite
+from replication import reproduce, suite, tuning
 
 SMALL = """
 title: A test
@@ -18,14 +18,14 @@ sweeps:
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Runs `replication.reproduce` on a folder of suites of its own; returns exit code, output and errors."""
-    (tmp_path / "suites").mkdir()
-    monkeypatch.setattr(suite, "SUITES", tmp_path / "suites")
+    (tmp_path / "suite").mkdir()
+    monkeypatch.setattr(suite, "CONF", tmp_path)
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
 
-    def run(name, text=None):
+    def run(name, text=None, *more):
         if text is not None:
-            (tmp_path / "suites" / f"{name}.yaml").write_text(text)
-        monkeypatch.setattr(sys, "argv", ["reproduce", name, *folders])
+            (tmp_path / "suite" / f"{name}.yaml").write_text(text)
+        monkeypatch.setattr(sys, "argv", ["reproduce", name, *folders, *more])
         code = reproduce.main()
         captured = capsys.readouterr()
         return code, captured.out, captured.err
@@ -84,3 +84,43 @@ def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
 
     result = run(compose(["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]))
     assert json.loads((result.folder / "record.json").read_text())["run_id"] == result.folder.parent.name
+
+
+BUDGETS = SMALL + "budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
+
+
+def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path):
+    code, out, err = command("small", BUDGETS, "--budget", "tiny")
+    assert code == 0, err
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
+    assert {r["method"] for r in records} == {"dense", "dense_small"} and {r["seed"] for r in records} == {0}
+    assert all(r["steps"] == 12 and r["config"]["recipe"]["steps"] == 24 for r in records)
+    page = (tmp_path / "reports" / "small-tiny" / "report.html").read_text()
+    assert "1 of 2 seeds, 50 % of the steps" in page and "make reproduce SUITE=small budget=tiny" in page
+    code, _, err = command("small", BUDGETS, "--budget", "huge")
+    assert code == 2 and "budget=huge: unknown to suite small; choose one of tiny" in err
+
+
+def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path):
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space" / "mlp.yaml").write_text("trials: 2\nspace: {recipe.learning_rate: [0.001, 0.1, log]}\n")
+    text = SMALL.replace(", method=dsc method.density=0.25 method.interval=4", "").replace("seeds: 2", "seeds: 1")
+    code, out, err = command("small", text, "--tune")
+    assert code == 0, err
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
+    trials = [r for r in records if r["suite"] == "small-tuning"]
+    reported = [r for r in records if r["suite"] == "small-tuned"]
+    assert len(trials) == 4 and {r["seed"] for r in trials} == {1000} and {r["seed"] for r in reported} == {0}
+    for method in ("dense", "dense_small"):
+        mine = [r for r in trials if r["method"] == method]
+        best = max(mine, key=lambda r: r["quality"]["validation"]["accuracy"])["config"]["recipe"]["learning_rate"]
+        assert {r["config"]["recipe"]["learning_rate"] for r in reported if r["method"] == method} == {best}
+    assert "4 trials of 2 arms" in (tmp_path / "reports" / "small-tuned" / "report.html").read_text()
+
+
+def test_the_points_of_a_space_are_fixed_and_lie_inside_it():
+    space = tuning.Space(5, {"a": (0.001, 0.1, True), "b": (0.0, 2.0, False)})
+    points = [dict(o.split("=") for o in point) for point in space.points()]
+    assert points == [dict(o.split("=") for o in point) for point in space.points()]
+    assert all(0.001 <= float(p["a"]) <= 0.1 and 0 <= float(p["b"]) <= 2 for p in points)
+    assert len({p["a"] for p in points}) == 5 and float(points[0]["a"]) == 0.01

@@ -5,8 +5,8 @@ Learning is deterministic: equal texts give equal vocabularies with one version 
 
 import numpy as np
 import torch
-from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
+from replication import tokenizer
 from replication.datasets._files import atomic
 from replication.datasets._text import mapped
 
@@ -24,19 +24,14 @@ def check(size):
 def learned(text_path, size, path):
     """Return the tokenizer kept at `path`, learned from a text file if it is not there yet."""
     if not path.exists():
-        tokenizer = ByteLevelBPETokenizer()
-        tokenizer.train(str(text_path), vocab_size=size, min_frequency=2, show_progress=False)
         with atomic(path) as temporary:
-            temporary.write_text(tokenizer.to_str())
-    try:
-        return Tokenizer.from_str(path.read_text())
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise ValueError(f"{path}: is not a vocabulary ({error}); delete it to remake it") from None
+            tokenizer.train(_pieces(text_path), size).save(temporary)
+    return tokenizer.load(path)
 
 
-def encode(tokenizer, text):
-    """Return the tokens of a text, uint16 [n]."""
-    return np.array(tokenizer.encode(text).ids, np.uint16)
+def encode(learned, text):
+    """Return the tokens of a text, uint16 [n]; a vocabulary of 65,536 tokens at most fits them."""
+    return learned.encode_to_array(text)
 
 
 def tokens(path, train_path, size, keep):
@@ -45,11 +40,11 @@ def tokens(path, train_path, size, keep):
     Args:
         keep: write them beside the text and memory-map them from there.
     """
-    tokenizer = learned(train_path, size, train_path.with_name(f"{train_path.name}.bpe-{size}.json"))
+    vocabulary = learned(train_path, size, train_path.with_name(f"{train_path.name}.bpe-{size}.json"))
     kept = path.with_name(f"{path.name}.bpe-{size}.bin")
     if keep and kept.exists():
         return mapped(kept, TOKENS)
-    pieces = [encode(tokenizer, text) for text in _pieces(path)]
+    pieces = [encode(vocabulary, text) for text in _pieces(path)]
     if not keep:
         return torch.from_numpy(np.concatenate(pieces))
     with atomic(kept) as temporary, open(temporary, "wb") as file:

@@ -10,7 +10,7 @@ from replication.pretrained import load_weights
 
 @dataclass(frozen=True)
 class Mobilenet(Model):
-    """MobileNetV2 (timm's class and initialisation).
+    """MobileNetV2 (timm's class and initialisation, torch's for the classifier).
 
     Source: Sandler et al. 2018, arXiv:1801.04381.
     """
@@ -33,6 +33,7 @@ class Mobilenet(Model):
         if width != 1:
             _resize(network, width)
             efficientnet_init_weights(network)
+        network.classifier.reset_parameters()  # timm's draw, 1/sqrt(classes), is far too large for ten of them
         if self.weights is not None:
             load_weights(network, self.weights, head="classifier")
         return out_of_place(network)
@@ -40,7 +41,7 @@ class Mobilenet(Model):
 
 def _resize(network, width):
     """Give every inverted residual fewer inner channels and the head fewer features."""
-    for block in (block for stage in network.blocks for block in stage if hasattr(block, "conv_pw")):
+    for block in (block for stage in network.blocks for block in stage if hasattr(block, "conv_pwl")):
         inner = scaled_neurons(block.conv_pw.out_channels, width)
         block.conv_pw = resized_conv(block.conv_pw, block.conv_pw.in_channels, inner)
         block.bn1 = resized_norm(block.bn1, inner)

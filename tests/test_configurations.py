@@ -1,0 +1,201 @@
+"""Every file of conf/ that names an experiment: recipes, suites, published tables and tuning spaces."""
+
+import re
+from functools import cache
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from methods.base import UpdateSchedule
+from replication import config
+from replication.tuning import load_space
+from replication.worker import compose
+
+CONF = config.CONF
+RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
+STUDIES = {path.stem: path for folder in ("suite", "experiment") for path in sorted((CONF / folder).glob("*.yaml"))}
+EARLIER = {"quick", "methods", "memory"}  # published with records of their own; their headers and arms stay as they are
+NEW = sorted(set(STUDIES) - EARLIER)
+CONTROLS = ("dense_short", "dense_reg", "dsc_frozen")
+LEAST_UPDATES = 3
+
+
+@cache
+def content(study):
+    return yaml.safe_load(STUDIES[study].read_text())
+
+
+@cache
+def base(*overrides):
+    """The configuration of a sweep's dense arm; composing takes long, so each is composed once."""
+    return compose(list(overrides)).config
+
+
+def options(arm):
+    """The values that an arm sets, nested: "method.update.interval=4" -> {"method": {"update": {"interval": 4}}}."""
+    dots = [override if not override.startswith("method=") else f"method.name={override[7:]}" for override in arm.split()]
+    return OmegaConf.to_container(OmegaConf.from_dotlist(dots))
+
+
+def experiment(sweep, arm):
+    """What composing the arm gives, without Hydra; a test compares the two."""
+    given = options(arm)
+    stack = config.stacks().get(given["method"]["name"])
+    if stack is not None:
+        given["method"] = OmegaConf.to_container(OmegaConf.merge(stack, given["method"], {"name": "compose"}))
+    plain = base(*sweep["overrides"])
+    merged = OmegaConf.to_container(OmegaConf.merge(plain | {"method": {}}, given))
+    return config.build(OmegaConf.create(merged))
+
+
+def tasks(study):
+    """Sweeps of a study and the task that a report puts their arms under."""
+    for sweep in content(study)["sweeps"]:
+        name = sweep.get("task") or "/".join(options_of(sweep, key) for key in ("dataset", "model"))
+        yield name, sweep
+
+
+def options_of(sweep, key):
+    return next(o.partition("=")[2] for o in sweep["overrides"] if o.startswith(f"{key}="))
+
+
+def densities(sweep, method):
+    found = [options(arm)["method"] for arm in sweep["arms"]]
+    return [given["density"] for given in found if given["name"] == method]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_the_pair_that_its_name_says(name):
+    dataset, model = name.split("-")[:2]
+    made = compose([f"dataset={dataset}", f"model={model}", f"recipe={name}"])
+    assert made.task == f"{dataset}/{model}"
+    rates = made.recipe.rates(50)
+    assert max(rates) <= made.recipe.learning_rate and min(rates) > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"digits-mlp", "digits-vit", "topics-gpt", "topics-llama"}))
+def test_every_recipe_says_where_it_comes_from_and_what_to_expect(name):
+    header = comment(CONF / "recipe" / f"{name}.yaml")
+    if name == "shakespeare-gru":  # published with records of its own
+        return
+    assert "Source: " in header or "source: " in header
+    assert re.search(r"Expected|Published|Aim", header) and "No figure was reproduced here." in header
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES))
+def test_every_arm_of_a_study_is_a_run_that_could_start(study):
+    for _, sweep in tasks(study):
+        for arm in sweep["arms"]:
+            experiment(sweep, arm)
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES))
+def test_arms_of_a_task_can_be_told_apart(study):
+    seen = set()
+    for task, sweep in tasks(study):
+        for arm in sweep["arms"]:
+            made = experiment(sweep, arm)
+            arm_of_report = (task, made.label, made.config["replicate"])
+            assert arm_of_report not in seen, arm_of_report
+            seen.add(arm_of_report)
+
+
+def test_the_short_way_to_an_experiment_gives_what_composing_gives():
+    arms = {}
+    for study in NEW:
+        for _, sweep in tasks(study):
+            for arm in sweep["arms"]:
+                arms.setdefault(arm.split()[0], (sweep, arm))
+    for sweep, arm in arms.values():
+        assert experiment(sweep, arm).config == compose([*sweep["overrides"], *arm.split()]).config, arm
+
+
+@pytest.mark.parametrize("study", NEW)
+def test_schedules_of_methods_fit_into_every_budget(study):
+    budgets = {"": {}} | content(study)["budgets"]
+    for _, sweep in tasks(study):
+        for arm in sweep["arms"]:
+            made = experiment(sweep, arm)
+            for budget in budgets.values():
+                steps = max(1, round(made.recipe.steps * made.method.duration * budget.get("steps", 1.0)))
+                assert num_updates(made.method, len(made.method.positions(steps))) >= LEAST_UPDATES, (arm, budget)
+
+
+def num_updates(method, steps):
+    """Updates that a method's schedule has room for; endless for a method without one."""
+    parts = getattr(method, "parts", [getattr(method, "of", method)])
+    schedules = [part._schedule() if hasattr(part, "_schedule") else getattr(part, "update", None) for part in parts]
+    rooms = [(s.stop - s.start) * steps / s.interval for s in schedules if isinstance(s, UpdateSchedule)]
+    return min(rooms, default=LEAST_UPDATES)
+
+
+def test_a_schedule_that_does_not_fit_would_be_found():
+    arm = "method=dsc method.density=0.25 method.interval=100"
+    made = experiment(content("fashion_mnist")["sweeps"][0], arm)
+    assert num_updates(made.method, 200) < LEAST_UPDATES <= num_updates(made.method, 2150)
+
+
+@pytest.mark.parametrize("study", NEW)
+def test_every_study_says_what_it_tests_expects_and_costs(study):
+    header = comment(STUDIES[study])
+    assert f"Command: make reproduce SUITE={study}" in header
+    for word in ("Expected", "Hardware: ", "hours: ", "joules: "):
+        assert word in header, word
+    if STUDIES[study].parent.name == "experiment":
+        for word in ("Source: ", "Published", "Differs: "):
+            assert word in header, word
+    assert "small" in content(study)["budgets"]
+
+
+@pytest.mark.parametrize("study", NEW)
+def test_a_verdict_has_its_controls(study):
+    for task, sweep in tasks(study):
+        missing = missing_controls(sweep)
+        assert not missing, f"{task}: {missing}"
+
+
+def missing_controls(sweep):
+    """Compulsory controls that a sweep with the flagship lacks; none are due without it."""
+    names = [options(arm)["method"]["name"] for arm in sweep["arms"]]
+    wanted = densities(sweep, "dsc")
+    if not wanted:
+        return []
+    missing = [name for name in CONTROLS if name not in names]
+    if "method=dense replicate=1" not in sweep["arms"]:
+        missing.append("dense once more")
+    if len(densities(sweep, "dense_small")) < 4:
+        missing.append("four widths of dense_small")
+    if {options(arm)["method"].get("duration") for arm in sweep["arms"]} < {0.1, 0.25, 0.5}:
+        missing.append("dense_short at 10, 25 and 50 %")
+    if not {"random_erk", "random_static"} & set(names):
+        missing.append("a random static mask")
+    missing += [f"dsc_random at {density}" for density in wanted if density not in densities(sweep, "dsc_random")]
+    if not any("dsc_random" in arm and "method.regrow=0" in arm.split() for arm in sweep["arms"]):
+        missing.append("dsc_random that only leaves")
+    return missing
+
+
+def test_a_missing_control_would_be_found():
+    sweep = content("fashion_mnist")["sweeps"][0]
+    for gone in ("dense replicate=1", "dense_small", "dense_short", "dense_reg", "random_erk", "dsc_random", "dsc_frozen"):
+        assert missing_controls(sweep | {"arms": [arm for arm in sweep["arms"] if f"method={gone}" not in arm]}), gone
+
+
+@pytest.mark.parametrize("model", sorted(config.registry("model")))
+def test_every_model_has_a_space_of_recipes(model):
+    space = load_space(model)
+    assert space.trials >= 4 and "recipe.learning_rate" in space.ranges
+    assert all(0 < low < high for low, high, _ in space.ranges.values())
+    assert len({tuple(point) for point in space.points()}) == space.trials
+
+
+def test_tables_of_either_tier_are_all_there():
+    tables = {name.split("_")[0] for name in STUDIES}
+    assert {f"a{n}" for n in range(1, 10)} | {f"b{n}" for n in range(1, 8)} <= tables
+
+
+def comment(path):
+    """The comment at the head of a file, on one line."""
+    head = path.read_text().split("\n")
+    return " ".join(line[1:].strip() for line in head[: next(i for i, line in enumerate(head) if line[:1] != "#")])
