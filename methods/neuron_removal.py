@@ -74,8 +74,12 @@ class NeuronRemoval(Method):
         total = 0.0
         for group in units.values():
             if group.kind == "neuron":
-                weights = [axis for axis in group.axes if axis.attribute == "weight"]
-                squares = sum(net[f"{axis.module}.weight"].square().sum(1 - axis.dim) for axis in weights)
+                weights = [(axis, net[f"{axis.module}.weight"]) for axis in group.axes if axis.attribute == "weight"]
+                squares = sum(
+                    weight.square().transpose(0, axis.dim).flatten(1).sum(1).view(-1, axis.index.shape[1]).sum(1)
+                    for axis, weight in weights
+                    if weight.ndim > 1
+                )
                 total = total + (squares + 1e-12).sqrt().sum()
         return self.penalty_strength * total
 

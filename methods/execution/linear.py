@@ -30,6 +30,11 @@ class _Products(torch.autograd.Function):
         return dx, dw, None
 
 
+def products(rows: Tensor, weight: Tensor, layer: SelectiveLinear) -> Tensor:
+    """rows [T, I] -> [T, O] by a layer's three selected products."""
+    return _Products.apply(rows, weight, layer)
+
+
 class SelectiveLinear(nn.Linear):
     """Takes over the parameters of an `nn.Linear`; `execute` is the session's (layer, product, ...) -> result."""
 
@@ -57,5 +62,5 @@ class SelectiveLinear(nn.Linear):
         if torch.is_autocast_enabled(x.device.type):  # autocast does not reach a custom function
             dtype = torch.get_autocast_dtype(x.device.type)
             rows, weight = rows.to(dtype), weight.to(dtype)
-        y = _Products.apply(rows, weight, self).view(*x.shape[:-1], self.out_features)
+        y = products(rows, weight, self).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias.to(y.dtype)

@@ -91,15 +91,19 @@ class Observer:
 
     def _record(self, name: str, group: UnitGroup, h: Tensor, grad: Tensor) -> None:
         ids = self.store.alive[name].nonzero().flatten()
-        h, grad = (t.reshape(-1, t.shape[-1] // group.width, group.width)[:MAX_TOKENS] for t in (h, grad))
+        image = h.ndim == 4  # [B, channels, height, width]: a unit's outputs are the pixels of one example
+        if image:
+            h, grad = h.flatten(2)[:MAX_TOKENS], grad.flatten(2)[:MAX_TOKENS]
+        else:
+            h, grad = (t.reshape(-1, t.shape[-1] // group.width, group.width)[:MAX_TOKENS] for t in (h, grad))
         if not self.store.compact:
             h, grad = h[:, ids], grad[:, ids]
         self.statistics[name].update(
             ids,
             importance=(h * grad).sum(2).abs().mean(0),
-            fires=(h != 0).any(2).float().mean(0),
+            fires=(h != 0).float().mean((0, 2)) if image else (h != 0).any(2).float().mean(0),
             mean=h.mean((0, 2)),
             second=h.square().mean((0, 2)),
         )
-        if group.width == 1:
+        if group.width == 1 and not image:
             self.samples[name] = (ids, h[:, :, 0].clone())

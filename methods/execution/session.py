@@ -123,7 +123,13 @@ class Session:
         self.blocks = find_blocks(model)
         self.frozen: frozenset[str] = frozenset()
         self.weights = WeightStore(
-            model, method, optimizer, backend, execute=self._execute, dense_grad=lambda: self.dense_grad_now
+            model,
+            method,
+            optimizer,
+            backend,
+            execute=self._execute,
+            mask_of=self._mask_of,
+            dense_grad=lambda: self.dense_grad_now,
         )
         self._asked: set[str] | None = None  # layers whose operands the method selects
         self.backend = Gathered() if method.operand_backend == "compact" else Masked()
@@ -390,7 +396,7 @@ class Session:
         site = Site(
             training=self.training,
             batch=lambda: self.batch if self._forward_of_batch else None,
-            layers=lambda: prunable_layers(self.model),
+            layers=lambda: {n: v for n, v in prunable_layers(self.model).items() if isinstance(v, nn.Linear)},
             units=lambda: find_units(self.model),
             total_steps=self.total_steps,
             charge=self._charge,
@@ -467,7 +473,7 @@ class Session:
         return run_on_tokens(forward, x, tokens.to(x.device), *args, **kwargs)
 
     def _wrap_blocks(self) -> None:
-        if not self.blocks:
+        if not self.blocks or sum(isinstance(m, nn.Conv2d) for m in self.model.modules()) > 1:
             raise ValueError(f"{self.method.name()} selects tokens of residual blocks, and this model has none")
         for index, name in enumerate(self.blocks):
             block = self.model.get_submodule(name)
@@ -598,6 +604,15 @@ class Session:
         if product is not Product.WEIGHT_GRAD and trained is active and not self.method.keeps_weights:
             selection = chosen  # inactive weights are stored as zeros, so masking them again would change nothing
         return self.backend.run(product, left, right, selection), chosen
+
+    def _mask_of(self, name: str, product: Product, tokens: int) -> Tensor | None:
+        """The weights in a product of a layer whose weights alone are selected; None where no mask is needed."""
+        active, trained = self.weights.active.get(name), self.weights.trained.get(name)
+        mask = active if product is not Product.WEIGHT_GRAD else None if self.dense_grad_now else trained
+        if self._ideal_excess is not None and mask is not None:
+            self._ideal_excess -= 2.0 * tokens * (mask.numel() - int(mask.sum()))
+        stored_as_zeros = product is not Product.WEIGHT_GRAD and trained is active and not self.method.keeps_weights
+        return None if stored_as_zeros else mask
 
     def _find_units(self, groups: Mapping[str, UnitGroup]) -> None:
         if not groups:

@@ -35,13 +35,17 @@ class UnitStore:
         self.alive = {name: torch.ones(group.size, dtype=torch.bool) for name, group in self.groups.items()}
         self.ever = {name: alive.clone() for name, alive in self.alive.items()}
         self.new = {name: torch.zeros_like(alive) for name, alive in self.alive.items()}
-        self.reservoir = {(a.module, a.attribute): self._parameter(a).detach().clone() for a in axes}
+        self.reservoir = {(a.module, a.attribute): self._tensor(a).detach().clone() for a in axes}
         self.live = {k: [torch.arange(n, device=v.device) for n in v.shape] for k, v in self.reservoir.items()}
-        self.linear_shapes = {
+        self.layer_shapes = {
             name: tuple(module.weight.shape)
             for name, module in model.named_modules()
-            if isinstance(module, nn.Linear)
+            if isinstance(module, (nn.Linear, nn.Conv2d))
         }
+        self.positions = dict.fromkeys(self.layer_shapes, 1)  # outputs of a layer per example or token
+        for name in self.layer_shapes:
+            if isinstance(model.get_submodule(name), nn.Conv2d):
+                self._count_positions(name)
 
     @torch.no_grad()
     def begin(self, *, rescale: bool) -> None:
@@ -59,27 +63,45 @@ class UnitStore:
             self.model.get_submodule(group.reads).weight.mul_(factor)
             self.reservoir[group.reads, "weight"].mul_(factor)
 
+    def _count_positions(self, name: str) -> None:
+        """Note the pixels of a convolution's output at its first forward pass."""
+        layer = self.model.get_submodule(name)
+
+        def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
+            self.positions[name] = output.shape[-2] * output.shape[-1]
+            handle.remove()
+
+        handle = layer.register_forward_hook(hook)
+
     def density_of(self, layer: str) -> float:
-        """Fraction of a linear layer's weights whose units exist."""
+        """Fraction of a layer's weights whose units exist."""
         key = (layer, "weight")
-        full = self.linear_shapes[layer]
-        rows, columns = (len(i) for i in self.live[key]) if key in self.live else full
+        full = self.layer_shapes[layer]
+        rows, columns = [len(i) for i in self.live[key]][:2] if key in self.live else full[:2]
         return rows * columns / (full[0] * full[1])
 
     def unit_cost(self, name: str) -> float:
-        """FLOPs per token of one unit in forward, input and weight gradient at the present sizes of its neighbours."""
+        """FLOPs of one unit in forward, input and weight gradient at the present sizes of its neighbours.
+
+        Per token, or per image where there are convolutions.
+        """
         cost = 0.0
-        for axis in self.groups[name].axes:
-            if axis.attribute == "weight":
-                cost += 6.0 * axis.index.shape[1] * len(self.live[axis.module, "weight"][1 - axis.dim])
+        for axis in self._weight_axes(name):
+            others = [len(live) for dim, live in enumerate(self.live[axis.module, "weight"]) if dim != axis.dim]
+            cost += 6.0 * axis.index.shape[1] * math.prod(others) * self.positions[axis.module]
         return cost
+
+    def _weight_axes(self, name: str) -> list[Axis]:
+        """Axes of a group in weights, scales of norms left out."""
+        return [a for a in self.groups[name].axes if a.attribute == "weight" and self._tensor(a).ndim > 1]
 
     def num_zeroed(self) -> int:
         """Entries of full tensors that no living unit owns; none in compact storage."""
         if self.compact:
             return 0
-        live = [math.prod(len(entries) for entries in dims) for dims in self.live.values()]
-        return sum(full.numel() for full in self.reservoir.values()) - sum(live)
+        stored = {key: full for key, full in self.reservoir.items() if not key[1].startswith("running")}
+        live = [math.prod(len(entries) for entries in self.live[key]) for key in stored]
+        return sum(full.numel() for full in stored.values()) - sum(live)
 
     def outgoing_grad(self, name: str) -> Tensor:
         """Norm of the gradient of each unit's outgoing weights, [n] on the CPU; 0 for units that do not exist."""
@@ -87,7 +109,8 @@ class UnitStore:
         grad = self.model.get_submodule(group.reads).weight.grad
         norms = torch.zeros(group.size)
         if grad is not None:
-            squares = grad.square().sum(0).view(-1, group.width).sum(1).sqrt().cpu()
+            columns = grad.square().transpose(0, 1).flatten(1).sum(1)
+            squares = columns.view(-1, group.width).sum(1).sqrt().cpu()
             norms[alive] = squares if self.compact else squares[alive]
         return norms
 
@@ -95,13 +118,12 @@ class UnitStore:
     def norm(self, name: str) -> Tensor:
         """Euclidean norm of the weights of each unit, [n] on the CPU; 0 for units that do not exist."""
         squares = torch.zeros(self.groups[name].size)
-        for axis in self.groups[name].axes:
-            if axis.attribute == "weight":
-                entries = self._parameter(axis).square().sum(1 - axis.dim).cpu()
-                full = entries.new_zeros(int(axis.index.max()) + 1)
-                live = self.live[axis.module, "weight"][axis.dim].cpu()
-                full[live] = entries if self.compact else entries[live]
-                squares += full[axis.index].sum(1)
+        for axis in self._weight_axes(name):
+            entries = self._tensor(axis).square().transpose(0, axis.dim).flatten(1).sum(1).cpu()
+            full = entries.new_zeros(int(axis.index.max()) + 1)
+            live = self.live[axis.module, "weight"][axis.dim].cpu()
+            full[live] = entries if self.compact else entries[live]
+            squares += full[axis.index].sum(1)
         return squares.sqrt()
 
     @torch.no_grad()
@@ -140,7 +162,8 @@ class UnitStore:
             self.reservoir[tuple(key.split("|"))].copy_(value)
 
     # ---- storage ---------------------------------------------------------------------------------------------------
-    def _parameter(self, axis: Axis) -> nn.Parameter:
+    def _tensor(self, axis: Axis) -> Tensor:
+        """A parameter, or a buffer such as a running mean."""
         return getattr(self.model.get_submodule(axis.module), axis.attribute)
 
     def _places(self, axis_live: Tensor, entries: Tensor) -> Tensor:
@@ -176,6 +199,8 @@ class UnitStore:
                 new.index_select(axis.dim, self._places(after, born))))
         elif len(born):
             new[self._grid(axis, born)] = torch.as_tensor(values).to(new)
+        if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+            return new.contiguous(memory_format=torch.channels_last)
         return new
 
     def _resize(self, axis: Axis, alive: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
@@ -185,18 +210,20 @@ class UnitStore:
         kept, born = before[torch.isin(before, after)], after[~torch.isin(after, before)]
         if len(kept) == len(before) and not len(born):
             return
-        old = self._parameter(axis)
+        old = self._tensor(axis)
         if axis.produces:
             gone = before[~torch.isin(before, after)]
             self.reservoir[key][self._grid(axis, gone)] = self._stored(old.detach(), axis, gone)
             values = self.reservoir[key][self._grid(axis, born)]
         else:
             values = 0.0
-        new = nn.Parameter(self._rebuilt(old.detach(), axis, kept, after, born, values), old.requires_grad)
-        if old.grad is not None:
-            new.grad = self._rebuilt(old.grad, axis, kept, after, born, 0.0)
-        if optimizer is not None:
-            self._carry(optimizer, old, new, axis, (kept, after, born))
+        new = self._rebuilt(old.detach(), axis, kept, after, born, values)
+        if isinstance(old, nn.Parameter):
+            new = nn.Parameter(new, old.requires_grad)
+            if old.grad is not None:
+                new.grad = self._rebuilt(old.grad, axis, kept, after, born, 0.0)
+            if optimizer is not None:
+                self._carry(optimizer, old, new, axis, (kept, after, born))
         self.live[key][axis.dim] = after
         setattr(self.model.get_submodule(axis.module), axis.attribute, new)
 
@@ -231,10 +258,14 @@ class UnitStore:
 
     def _tell_modules(self, group: UnitGroup, count: int) -> None:
         """Keep the sizes that modules remember in step with their parameters."""
+        for name, attributes in group.resized.items():
+            for attribute, per_unit in attributes.items():
+                setattr(self.model.get_submodule(name), attribute, per_unit * count)
         for axis in group.axes:
             module = self.model.get_submodule(axis.module)
             if isinstance(module, nn.Linear):
                 module.out_features, module.in_features = module.weight.shape
-        for name, attributes in group.resized.items():
-            for attribute, per_unit in attributes.items():
-                setattr(self.model.get_submodule(name), attribute, per_unit * count)
+            elif isinstance(module, nn.Conv2d):
+                module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
+            elif isinstance(module, nn.BatchNorm2d):
+                module.num_features = count

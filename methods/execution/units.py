@@ -1,19 +1,34 @@
 """Finds the groups of interchangeable units of a model: which entries of which parameters belong to one unit.
 
 A group is produced by rows (dimension 0) of some layers and read by columns (dimension 1) of one layer: hidden
-neurons of an MLP or a feed-forward block, attention heads, Llama's gate/up/down triples and key-value groups with
-their queries. The residual width, embeddings and norms never form a group.
+neurons of an MLP or a feed-forward block, channels between two convolutions with their batch norm, attention heads,
+Llama's gate/up/down triples and key-value groups with their queries. The residual width, embeddings and the last norm
+never form a group.
+
+Channels are found by tracing the model with torch.fx and following every convolution's output to the one layer that
+reads it. torch-pruning's dependency graph finds the same groups and more (coupled residual channels), but it prunes for
+good: units here come back, with buffers, reservoir and optimizer state, so that only its search could be used, at the
+price of a dependency. Attention and gated blocks are recognised by their parts: their forward passes do not trace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
-ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Dropout, nn.Identity)
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Dropout,
+    nn.Dropout2d, nn.Identity,
+)  # fmt: skip
+POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+CHANNELWISE = (torch.relu, F.relu, F.relu6, F.gelu, F.silu, F.dropout, F.max_pool2d, F.avg_pool2d,
+               F.adaptive_avg_pool2d, torch.flatten)  # fmt: skip
+CHANNELWISE_METHODS = ("relu", "flatten", "contiguous")
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Axis:
     """One dimension of one parameter that is indexed by the units of a group."""
 
     module: str
-    attribute: str  # "weight" or "bias"
+    attribute: str  # of a parameter or a buffer, such as "weight"
     dim: int
     index: Tensor  # long [n, k]: entries of this dimension that belong to each unit, in the full model
 
@@ -36,11 +51,12 @@ class UnitGroup:
 
     Attributes:
         name: of the layer that reads the units.
-        kind: "neuron" (one number) or "head" (several).
+        kind: "neuron" (one number, or one channel of an image) or "head" (several).
         size: units of the full model, n.
         axes: every dimension that shrinks with the group.
         reads: name of the layer whose input is the units' output.
-        width: numbers in one unit's output, in the order of the reader's input.
+        width: columns of the reader that one unit owns, in the order of its input: a channel that is flattened for a
+            linear layer owns as many as it has pixels.
         resized: module -> {attribute: value per unit} to be set to value * (units alive) after a change.
     """
 
@@ -82,13 +98,17 @@ def _sequential(model: nn.Module, name: str, module: nn.Module) -> list[UnitGrou
     """Linear layers that follow each other with only elementwise functions between them."""
     if not isinstance(module, nn.Sequential):
         return []
-    groups, previous = [], None
+    groups, previous, between = [], None, []
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}" if name else child_name
         if isinstance(child, nn.Linear):
             if previous is not None:
-                groups.append(_neurons(model, [previous], path))
-            previous = path
+                group = _neurons(model, [previous], path)
+                extra = tuple(Axis(name, part, 0, _consecutive(group.size)) for name, part in between)
+                groups.append(replace(group, axes=group.axes + extra))
+            previous, between = path, []
+        elif hasattr(child, "unit_parameters"):  # an activation with parameters of its own for every neuron
+            between += [(path, part) for part in child.unit_parameters]
         elif not isinstance(child, ELEMENTWISE):
             previous = None
     return groups
@@ -136,6 +156,55 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
     return []
 
 
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.BatchNorm2d) or super().is_leaf_module(module, name)
+
+
+def _channels(model: nn.Module) -> list[UnitGroup]:
+    """Channels between a convolution and the one convolution or linear layer that reads them."""
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    if len(convolutions) < 2:  # a vision transformer's patches
+        return []
+    try:
+        graph = _Tracer().trace(model)
+    except Exception:  # fx raises whatever the model's own code raises on a symbolic input
+        return []
+    starts = [n for n in graph.nodes if n.op == "call_module" and type(model.get_submodule(n.target)) is nn.Conv2d]
+    return [group for node in starts if (group := _follow(model, node)) is not None]
+
+
+def _follow(model: nn.Module, node: fx.Node) -> UnitGroup | None:
+    """The group of a convolution's output channels; None where something else than one layer reads them."""
+    producer = model.get_submodule(node.target)
+    size = producer.out_channels
+    if producer.groups != 1:
+        return None
+    index = _consecutive(size)
+    axes, resized = _rows(model, node.target, index), {}
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        module = model.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(module, nn.BatchNorm2d):
+            axes += [Axis(node.target, part, 0, index) for part in BATCH_NORM if getattr(module, part) is not None]
+        elif isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels == size > 1:
+            axes += _rows(model, node.target, index)
+            resized[node.target] = {"groups": 1}
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            inputs = module.weight.shape[1]
+            if inputs % size or getattr(module, "groups", 1) != 1:
+                return None
+            reader = Axis(node.target, "weight", 1, _consecutive(size, inputs // size))
+            return UnitGroup(node.target, "neuron", size, (*axes, reader), node.target, inputs // size, resized)
+        elif not (
+            isinstance(module, (*ELEMENTWISE, *POOLING, nn.Flatten))
+            or (node.op == "call_function" and node.target in CHANNELWISE)
+            or (node.op == "call_method" and node.target in CHANNELWISE_METHODS)
+        ):
+            return None
+    return None
+
+
 FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
     _sequential,
     _timm_block,
@@ -146,5 +215,7 @@ FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
 
 def find_units(model: nn.Module) -> dict[str, UnitGroup]:
     """Every unit group of the model by the name of the layer that reads it, in the model's order."""
-    found = [group for name, module in model.named_modules() for find in FINDERS for group in find(model, name, module)]
+    found = _channels(model)
+    named = list(model.named_modules())
+    found += [group for name, module in named for find in FINDERS for group in find(model, name, module)]
     return {group.name: group for group in found}

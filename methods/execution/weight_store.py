@@ -12,19 +12,26 @@ from torch import Tensor, nn
 
 from methods.base import LayerView, Method
 from methods.execution.backends import GAIN, STORED, Decision, can_store, measure
+from methods.execution.conv import SelectiveConv2d
 from methods.execution.linear import SelectiveLinear
 from methods.execution.sparse import SparseLinear, replace_parameter
 
 Masks = Mapping[str, Tensor]
 
 
-def prunable_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every linear layer except those that map to a vocabulary (as many outputs as an embedding has rows)."""
+def prunable_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Every linear layer except those that map to a vocabulary, and every convolution of a convolutional network.
+
+    A vocabulary is as many outputs as an embedding has rows. Depthwise and grouped convolutions, and a vision
+    transformer's only one, its patch embedding, are left out.
+    """
     vocabularies = {m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)}
+    convolutional = sum(isinstance(m, nn.Conv2d) for m in model.modules()) > 1
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features not in vocabularies
+        if (isinstance(module, nn.Linear) and module.out_features not in vocabularies)
+        or (convolutional and isinstance(module, nn.Conv2d) and module.groups == 1)
     }
 
 
@@ -42,6 +49,7 @@ class WeightStore:
         optimizer: its references and state follow when parameters are replaced.
         backend: one of `backends.BACKENDS`.
         execute: the session's (layer, product, ...) -> result, for layers that ask.
+        mask_of: the session's (layer, product, T) -> mask, for convolutions whose weights alone are selected.
         dense_grad: whether this step needs the gradient of weights that do not exist.
     """
 
@@ -53,10 +61,11 @@ class WeightStore:
         backend: str,
         *,
         execute: Callable,
+        mask_of: Callable,
         dense_grad: Callable[[], bool],
     ):
         self.model, self.method, self.optimizer, self.backend = model, method, optimizer, backend
-        self.execute, self.dense_grad = execute, dense_grad
+        self.execute, self.mask_of, self.dense_grad = execute, mask_of, dense_grad
         self.layers: dict[str, SelectiveLinear | SparseLinear] = {}
         self.active: dict[str, Tensor] = {}  # of masked layers
         self.trained: dict[str, Tensor] = {}
@@ -72,8 +81,14 @@ class WeightStore:
         plain = prunable_layers(self.model)
         if not plain:
             raise ValueError(f"{self.method.name()} selects weights of linear layers, and this model has none")
-        for name, linear in plain.items():
-            self._install(name, SelectiveLinear(linear, name, self.execute))
+        for name, layer in plain.items():
+            if isinstance(layer, nn.Conv2d):
+                operands = "operands" in self.method.selects
+                new = SelectiveConv2d(layer, name, self.execute, self.mask_of, operands)
+                replace_parameter(self.optimizer, layer.weight, new.weight, lambda state: state.flatten(1))
+                self._install(name, new)
+            else:
+                self._install(name, SelectiveLinear(layer, name, self.execute))
         self.stale = self.backend == "auto" and can_store(self.method)
 
     # ---- decisions --------------------------------------------------------------------------------------------------
@@ -106,6 +121,11 @@ class WeightStore:
         if isinstance(layer, SparseLinear):
             layer.place(_positions(active), _positions(trained), self.optimizer)
         elif self.backend in STORED and not bool(active.all()):
+            if isinstance(layer, SelectiveConv2d):
+                raise ValueError(
+                    f"backend={self.backend}: {name} is a convolution, and only linear layers can store the weights "
+                    "that exist alone; use masked or auto"
+                )
             self._store(name, self._stored_layer(name, self.backend, _positions(active), _positions(trained)))
         else:
             if not self.method.keeps_weights:
@@ -121,7 +141,7 @@ class WeightStore:
         last = {decision.layer: decision.density for decision in self.decisions}
         for name in self.layers:
             density, known = self.density_of(name), last.get(name, 1.0)
-            if not 0.8 * known <= density <= 1.25 * known:
+            if not 0.8 * known <= density <= 1.25 * known and not isinstance(self.layers[name], SelectiveConv2d):
                 self._choose_backend(name, step, density)
 
     def _choose_backend(self, name: str, step: int, density: float) -> None:
