@@ -127,6 +127,8 @@ class Dsc(Method):
             values = {name: torch.rand(unit.size, generator=net.generator) for name, unit in kind.units.items()}
             count = kind.count(self.density_at(0, net.total_steps, kind.target))
             even = {name: kind.floor(unit.size * count // kind.total) for name, unit in kind.units.items()}
+            while sum(even.values()) > count:  # small groups round up to a block
+                even[max(even, key=even.__getitem__)] -= kind.multiple
             everything = {name: unit.alive for name, unit in kind.units.items()}
             alive |= choose_blocks(values, everything, count, kind.multiple, even)
         return Topology(units=alive)

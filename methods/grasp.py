@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.base import Method, NetView, Topology, check_fraction
 from methods.importance import top_global
@@ -44,7 +45,8 @@ class Grasp(Method):
 
         def hessian_gradient(model: nn.Module) -> dict[str, Tensor]:
             weights = {name: model.get_submodule(name).weight for name in net.layers}
-            logits = model(inputs).flatten(0, -2).float() / self.temperature
+            with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+                logits = model(inputs).flatten(0, -2).float() / self.temperature
             loss = F.cross_entropy(logits, targets.flatten())
             gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             product = sum((gradient * gradient.detach()).sum() for gradient in gradients)

@@ -7,6 +7,7 @@ position embeddings of timm's vision transformers are resampled by timm. Extra c
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,6 +43,22 @@ class ProgressiveResolution(Method):
         if patches is not None:  # what timm's `dynamic_img_size=True` sets when it builds the model
             model.dynamic_img_size, patches.strict_img_size, patches.flatten = True, False, False
             patches.output_fmt = type(patches.output_fmt)("NHWC")
+        if site.training is not None:
+            self._try_smallest(model, site.training.inputs.shape[1:], site.total_steps)
+
+    def _try_smallest(self, model: nn.Module, shape: torch.Size, total: int) -> None:
+        sides = [self.side_at(0, total, side) for side in shape[1:]]
+        parameter, training = next(model.parameters()), model.training
+        try:
+            with torch.no_grad():
+                model.eval()(torch.zeros(1, shape[0], *sides, device=parameter.device, dtype=parameter.dtype))
+        except (RuntimeError, AssertionError):
+            raise ValueError(
+                f"progressive_resolution: the model does not read images of {sides[0]} x {sides[1]} pixels; use a "
+                f"larger start={self.start:g}, the model's patch as multiple={self.multiple}, or another model"
+            ) from None
+        finally:
+            model.train(training)
 
     def side_at(self, step: int, total: int, full: int) -> int:
         """Pixels of a side at a step."""

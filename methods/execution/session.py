@@ -315,8 +315,8 @@ class Session:
 
     def density(self) -> float:
         """Fraction of the prunable weights that exist."""
-        densities = self.densities()
-        return sum(densities[name] * size for name, size in self.prunable.items()) / max(sum(self.prunable.values()), 1)
+        densities, total = self.densities(), sum(self.prunable.values())
+        return sum(densities[name] * size for name, size in self.prunable.items()) / total if total else 1.0
 
     def active_parameters(self) -> int:
         """Parameters that are stored and not masked."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Fold
+from methods.execution.conv import SelectiveConv2d
 from methods.execution.units import Axis, UnitGroup
 
 SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg")
@@ -41,10 +42,10 @@ class UnitStore:
             name: tuple(module.weight.shape)
             for name, module in model.named_modules()
             if isinstance(module, (nn.Linear, nn.Conv2d))
-        }
+        }  # a convolution under a method that selects operands is a linear layer over its unfolded input
         self.positions = dict.fromkeys(self.layer_shapes, 1)  # outputs of a layer per example or token
         for name in self.layer_shapes:
-            if isinstance(model.get_submodule(name), nn.Conv2d):
+            if isinstance(model.get_submodule(name), (nn.Conv2d, SelectiveConv2d)):
                 self._count_positions(name)
 
     @torch.no_grad()
@@ -265,6 +266,8 @@ class UnitStore:
             module = self.model.get_submodule(axis.module)
             if isinstance(module, nn.Linear):
                 module.out_features, module.in_features = module.weight.shape
+                if isinstance(module, SelectiveConv2d):
+                    module.channels = module.in_features // math.prod(module.kernel)
             elif isinstance(module, nn.Conv2d):
                 module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
             elif isinstance(module, nn.BatchNorm2d):

@@ -20,6 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from methods.execution.conv import SelectiveConv2d
+from methods.execution.linear import SelectiveLinear
+
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Dropout,
     nn.Dropout2d, nn.Identity,
@@ -158,27 +161,28 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.BatchNorm2d) or super().is_leaf_module(module, name)
+        return isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or super().is_leaf_module(module, name)
 
 
 def _channels(model: nn.Module) -> list[UnitGroup]:
     """Channels between a convolution and the one convolution or linear layer that reads them."""
-    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, SelectiveConv2d))]
     if len(convolutions) < 2:  # a vision transformer's patches
         return []
     try:
         graph = _Tracer().trace(model)
     except Exception:  # fx raises whatever the model's own code raises on a symbolic input
         return []
-    starts = [n for n in graph.nodes if n.op == "call_module" and type(model.get_submodule(n.target)) is nn.Conv2d]
+    modules = [(node, model.get_submodule(node.target)) for node in graph.nodes if node.op == "call_module"]
+    starts = [node for node, module in modules if isinstance(module, (nn.Conv2d, SelectiveConv2d))]
     return [group for node in starts if (group := _follow(model, node)) is not None]
 
 
 def _follow(model: nn.Module, node: fx.Node) -> UnitGroup | None:
     """The group of a convolution's output channels; None where something else than one layer reads them."""
     producer = model.get_submodule(node.target)
-    size = producer.out_channels
-    if producer.groups != 1:
+    size = len(producer.weight)
+    if getattr(producer, "groups", 1) != 1:
         return None
     index = _consecutive(size)
     axes, resized = _rows(model, node.target, index), {}
