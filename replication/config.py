@@ -218,6 +218,12 @@ def build(cfg: DictConfig) -> Experiment:
     recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
     check(trainer.backend, parts["method"])
+    fine = {"weights", "operands", "tokens"} & parts["method"].selects
+    if trainer.compile and fine:
+        raise ValueError(
+            f"trainer.compile=true: {parts['method'].name()} selects {', '.join(sorted(fine))}, whose products run one "
+            "by one; use trainer.compile=false"
+        )
     return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, budget=budget, config=config)
 
 

@@ -105,6 +105,8 @@ class TrainingModule(L.LightningModule):
             selecting=lambda: meter.phase("select"),
             accounting=lambda: meter.phase("account"),
         )
+        self.compiled: torch.nn.Module | None = None
+        self.compile_from = self._compile_from()
         self.position = Position()
         self.full_parameters = sum(p.numel() for p in self.model.parameters())
 
@@ -140,6 +142,8 @@ class TrainingModule(L.LightningModule):
         version, told, traffic = -1, time.perf_counter(), 0.0
         self.model.train()
         for step, (inputs, targets, rows) in zip(range(start, stop), self.examples(start, stop), strict=True):
+            if self.compiled is None and self.compile_from is not None and step >= self.compile_from:
+                self.compiled = torch.compile(self.model)
             if session.version != version:
                 version, parameters = session.version, session.dense_parameters()
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
@@ -163,10 +167,20 @@ class TrainingModule(L.LightningModule):
     def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of a batch: the mean, or with "none" one value per example."""
         smoothing = self.experiment.recipe.smoothing
+        if self.compiled is not None and torch.is_grad_enabled():
+            model = self.compiled
         if self.experiment.trainer.precision == "float32":
             return cross_entropy(model, x, y, reduction, smoothing)
         with torch.autocast(x.device.type, torch.bfloat16):
             return cross_entropy(model, x, y, reduction, smoothing)
+
+    def _compile_from(self) -> int | None:
+        """The step from which the model runs compiled: after the last decision, and one step that is counted."""
+        method, total = self.experiment.method, self.total_steps
+        if not self.experiment.trainer.compile:
+            return None
+        decided = [step for step in range(total) if method.due(step, total) or method.observes(step, total)]
+        return (decided[-1] if decided else -1) + 2
 
     def examples(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of the steps [start, stop) on the device, augmented and as they are stored."""

@@ -158,6 +158,10 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float) -> str 
             trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except Diverged as error:
             return str(error)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            raise ValueError(
+                f"trainer.compile=true: the compiler failed ({str(error).splitlines()[0]}); use trainer.compile=false"
+            ) from None
     return None
 
 

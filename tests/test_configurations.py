@@ -146,6 +146,13 @@ def test_every_study_says_what_it_tests_expects_and_costs(study):
 
 
 @pytest.mark.parametrize("study", NEW)
+def test_the_hours_of_a_header_are_those_that_the_plan_announces(study):
+    stated = float(re.search(r"hours: ([\d.]+)", comment(STUDIES[study]))[1])
+    planned = sum(sweep["seeds"] * sweep["seconds"] * len(sweep["arms"]) for _, sweep in tasks(study)) / 3600
+    assert stated == pytest.approx(planned, rel=0.2)
+
+
+@pytest.mark.parametrize("study", NEW)
 def test_a_verdict_has_its_controls(study):
     for task, sweep in tasks(study):
         missing = missing_controls(sweep)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,3 +194,17 @@ def test_the_learning_rate_rises_and_ends_at_zero():
     rates = recipe.rates(100)
     assert max(rates) == pytest.approx(recipe.learning_rate) and rates.index(max(rates)) == 9
     assert rates[-1] < 0.02 * recipe.learning_rate and all(rate > 0 for rate in rates)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path):
+    eager, compiled = (
+        run(experiment(tmp_path / on, *ARMS["dsc"], f"trainer.compile={on}")).record for on in ("false", "true")
+    )
+    assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
+    assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
+
+
+def test_compiling_products_that_run_one_by_one_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="trainer.compile=true: rigl selects weights.*compile=false"):
+        experiment(tmp_path, *ARMS["rigl"], "trainer.compile=true")

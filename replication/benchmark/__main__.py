@@ -1,7 +1,8 @@
 """Print and save benchmarks: `python -m replication.benchmark [NAME ...] [--scale X] [--output FOLDER]`.
 
 loop: the suite over a plain PyTorch loop; methods: what each method's decisions cost; layers: one linear layer with
-selected weights, every back end and its peers; steps: whole training steps of models.
+selected weights, every back end and its peers; steps: whole training steps of models; data: what batches cost, and the
+suite over a plain loop on real data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NAMES = ("loop", "methods", "layers", "steps")
+NAMES = ("loop", "methods", "layers", "steps", "data")
 
 
 def main() -> int:
