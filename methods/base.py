@@ -71,7 +71,8 @@ class Topology:
     """What exists after a decision; whatever it does not name stays as it is.
 
     Attributes:
-        active: layer -> bool [O, I]; the weight enters FORWARD and INPUT_GRAD.
+        active: layer -> bool [O, I]; the weight enters FORWARD and INPUT_GRAD. For layers in `NetView.stored` also
+            long [n], the places of these weights in the flattened matrix.
         trained: layer -> bool [O, I], a superset of active; receives WEIGHT_GRAD and updates. Default: active.
         units: group -> bool [n]; neurons, heads or channels that exist.
         folds: group -> what the leaving units hand over to those that stay.
@@ -138,6 +139,14 @@ class LayerView(NamedTuple):
     grad_mean: Tensor | None  # [O, I] exponential average of the gradient of every weight; only with `grad_mean`
 
 
+class StoredView(NamedTuple):
+    """The weights of a layer whose missing ones are not stored, without a matrix."""
+
+    shape: tuple[int, int]  # O, I
+    positions: Tensor  # long [n]; place of each active weight in the flattened matrix, ascending
+    values: Tensor  # [n]
+
+
 class UnitView(NamedTuple):
     """What a method may read of one group of interchangeable units; every array has one entry per unit, [n]."""
 
@@ -161,7 +170,8 @@ class UnitView(NamedTuple):
 class NetView(NamedTuple):
     """The read-only network that a method decides about."""
 
-    layers: Mapping[str, LayerView]
+    layers: Mapping[str, LayerView]  # matrices, made when they are asked for
+    stored: Mapping[str, StoredView]  # of the layers that store only the weights that exist
     units: Mapping[str, UnitView]
     blocks: tuple[str, ...]  # residual blocks in order; without any, the layers
     stem: tuple[str, ...]  # parameters before the first block

@@ -84,7 +84,7 @@ class RandomTwin(Method):
 
         layers = {name: self._layer(layer, net.generator) for name, layer in net.layers.items()}
         units = {name: self._unit(unit, net.generator) for name, unit in net.units.items()}
-        return net._replace(layers=layers, units=units, probe=lambda function: random(net.probe(function)))
+        return net._replace(layers=layers, stored={}, units=units, probe=lambda function: random(net.probe(function)))
 
     def _layer(self, layer: LayerView, generator: torch.Generator) -> LayerView:
         names = ("weight", "grad", "grad_mean")

@@ -10,10 +10,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import LayerView, NetView, Topology, UpdateSchedule, check_fraction
+from methods.base import LayerView, NetView, StoredView, Topology, UpdateSchedule, check_fraction
 from methods.importance import random_scores, top
 from methods.random_erk import RandomErk
 from methods.schedules import cosine, progress
+
+
+def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -> Tensor:
+    """Positions after a fraction of the smallest weights has left and as many others have come at random, long [n].
+
+    Draws with rejection, so that nothing has the size of the matrix.
+    """
+    total = weights.shape[0] * weights.shape[1]
+    count = len(weights.positions)
+    kept = weights.positions[top(weights.values.abs(), count - int(fraction * count))]
+    missing = count - len(kept)
+    grown = kept[:0]
+    while len(grown) < missing:
+        draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
+        draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device)
+        grown = torch.cat([grown, draw[~torch.isin(draw, torch.cat([kept, grown]))]])[:missing]
+    return torch.cat([kept, grown])
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,12 @@ class Set(RandomErk):
         check_fraction("drop", self.drop, zero=True)
         if self.sign not in ("joint", "separate"):
             raise ValueError(f"sign={self.sign}: choose one of joint, separate")
+
+    @property
+    def _chooses_at_random(self) -> bool:
+        """Whether growth needs no score of missing weights, and dropping none but the magnitude."""
+        cls = type(self)
+        return self.sign == "joint" and cls.grow_score is Set.grow_score and cls.kept is Set.kept
 
     def grow_score(self, layer: LayerView, net: NetView) -> Tensor:
         return random_scores(layer.weight, net.generator)
@@ -54,7 +77,11 @@ class Set(RandomErk):
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction, active = self.fraction_at(step, net.total_steps), {}
-        for name, layer in net.layers.items():
+        for name in net.layers:
+            if name in net.stored and self._chooses_at_random:
+                active[name] = exchange(net.stored[name], fraction, net.generator)
+                continue
+            layer = net.layers[name]
             kept = self.kept(layer, fraction)
             num_dropped = int(layer.active.sum()) - int(kept.sum())
             active[name] = kept | top(self.grow_score(layer, net).masked_fill(kept, -1), num_dropped)

@@ -68,12 +68,11 @@ class _BlockProducts(torch.autograd.Function):
         x, values = ctx.saved_tensors
         layer = ctx.layer
         pieces = _pieces(dy, layer.block_row, layer.side)
-        dx = grad = layer.dense_grad = None
+        dx = grad = None
         if ctx.needs_input_grad[0]:
             dx = _summed(pieces @ values, layer.block_column, layer.in_features)
         if ctx.needs_input_grad[1] and layer.wants_dense_grad():
-            layer.dense_grad = (dy.T @ x).to(ctx.values_dtype)
-            grad = layer.gather(layer.dense_grad)
+            grad = layer.add_dense_grad((dy.T @ x).to(ctx.values_dtype))
         elif ctx.needs_input_grad[1]:
             grad = (pieces.mT @ _pieces(x, layer.block_column, layer.side)).to(ctx.values_dtype)
         return dx, grad, None

@@ -105,15 +105,14 @@ class _CsrProducts(torch.autograd.Function):
     def backward(ctx, dy: Tensor):
         x, values = ctx.saved_tensors
         layer, dy = ctx.layer, dy.contiguous()
-        dx = grad = layer.dense_grad = None
+        dx = grad = None
         if ctx.needs_input_grad[0]:
             start, column, places = layer.active_structure()
             living = values if places is None else values[places]
             dx = csr_input_grad(dy, living, start, column, layer.size, layer.in_features)
         if ctx.needs_input_grad[1]:
             if layer.wants_dense_grad():
-                layer.dense_grad = dy.T @ x
-                grad = layer.dense_grad.flatten()[layer.positions()]
+                grad = layer.add_dense_grad(dy.T @ x)
             else:
                 grad = csr_weight_grad(dy, x, layer.start, layer.column, layer.size)
         return dx, grad, None

@@ -221,6 +221,7 @@ class Session:
             with self.selecting():
                 self.apply(self.method.update_topology(self.step_index, self.view()))
             self._grads.clear()
+        self.weights.forget_grads()
         if self.weights.stale:
             with self.selecting():
                 self.weights.choose_backends(self.step_index)
@@ -304,6 +305,7 @@ class Session:
         ideal, self._ideal_excess = executed + self._ideal_excess, None
         for parameter in self.model.parameters():
             parameter.grad = None
+        self.weights.forget_grads()
         self._watch_next()
         return StepCost(executed, ideal)
 
@@ -374,6 +376,7 @@ class Session:
         """What the method may read now."""
         return NetView(
             layers=self.weights.view(self._grads, self.grad_mean),
+            stored=self.weights.stored_view(),
             units={name: self._unit_view(name) for name in self.store.groups} if self.store else {},
             blocks=self.blocks or tuple(self.prunable),
             stem=find_stem(self.model, self.blocks),

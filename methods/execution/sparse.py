@@ -66,7 +66,7 @@ class SparseLinear(nn.Module):
         self.out_features, self.in_features = self.shape
         self.tokens: int | None = None  # of the last forward pass
         object.__setattr__(self, "wants_dense_grad", dense_grad)
-        self.dense_grad: Tensor | None = None  # [O, I] of the last step that wanted it
+        self.dense_grad: Tensor | None = None  # [O, I] of this step, where it wants it
         self.build(active, trained)
         self.values = nn.Parameter(self.gather(weight.detach()))
 
@@ -105,6 +105,11 @@ class SparseLinear(nn.Module):
         """The stored entries of a matrix [O, I], shaped as the values."""
         return matrix.flatten()[self.positions()].view(self.values_shape())
 
+    def add_dense_grad(self, grad: Tensor) -> Tensor:
+        """Add a backward pass's gradient of all weights [O, I] to that of the step; returns the stored entries."""
+        self.dense_grad = grad if self.dense_grad is None else self.dense_grad + grad
+        return self.gather(grad)
+
     def dense(self, values: Tensor) -> Tensor:
         """One number per stored weight -> [O, I], zero elsewhere."""
         matrix = values.new_zeros(self.shape)
@@ -118,7 +123,7 @@ class SparseLinear(nn.Module):
         return mask
 
     def grad_matrix(self) -> Tensor | None:
-        """The gradient of the last step, [O, I]: of all weights where it was wanted, else of the stored ones."""
+        """The gradient of this step, [O, I]: of all weights where it is wanted, else of the stored ones."""
         if self.dense_grad is not None:
             return self.dense_grad
         return None if self.values.grad is None else self.dense(self.values.grad)

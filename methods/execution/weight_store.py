@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.base import LayerView, Method
+from methods.base import LayerView, Method, StoredView
 from methods.execution.backends import GAIN, STORED, Decision, can_store, measure
 from methods.execution.conv import SelectiveConv2d
 from methods.execution.linear import SelectiveLinear
@@ -36,8 +36,28 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Where a mask is true in its flattened form, long, ascending."""
-    return mask.flatten().nonzero().flatten()
+    """Where a mask is true in its flattened form, long, ascending; positions themselves, sorted."""
+    return mask.sort().values if mask.dtype == torch.long else mask.flatten().nonzero().flatten()
+
+
+class _Made(Mapping):
+    """Values that are made when they are first asked for."""
+
+    def __init__(self, names, make: Callable[[str], LayerView]):
+        self.names, self.make, self.made = tuple(names), make, {}
+
+    def __getitem__(self, name: str) -> LayerView:
+        if name not in self.made:
+            if name not in self.names:
+                raise KeyError(name)
+            self.made[name] = self.make(name)
+        return self.made[name]
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class WeightStore:
@@ -169,23 +189,34 @@ class WeightStore:
         decided = {**getattr(self, which), **self._stored()}
         return {name: self._mask(name, which) for name in self.layers if name in decided}
 
-    def view(self, grads: Masks, grad_means: Masks) -> dict[str, LayerView]:
-        """What a method may read of each layer; of stored weights, dense copies."""
-        return {
-            name: LayerView(
-                self._weight(name),
-                self._mask(name, "active"),
-                self._mask(name, "trained"),
-                grads.get(name),
-                grad_means.get(name),
-            )
-            for name in self.layers
-        }
+    def view(self, grads: Masks, grad_means: Masks) -> Mapping[str, LayerView]:
+        """What a method may read of each layer; of stored weights, dense copies, made when they are asked for."""
+
+        def make(name: str) -> LayerView:
+            masks = self._mask(name, "active"), self._mask(name, "trained")
+            return LayerView(self._weight(name), *masks, grads.get(name), grad_means.get(name))
+
+        return _Made(self.layers, make)
+
+    def stored_view(self) -> dict[str, StoredView]:
+        """The stored weights of each layer whose active ones are all trained ones, without a matrix."""
+        views = {}
+        for name, layer in self._stored().items():
+            places = layer.positions()
+            if len(layer.active_positions()) == len(places):
+                ascending, order = places.sort()
+                views[name] = StoredView(layer.shape, ascending, layer.values.detach().flatten()[order])
+        return views
 
     def grads(self) -> dict[str, Tensor | None]:
         """Layer -> gradient of the last step, [O, I]."""
         layers = self.layers.items()
         return {n: v.grad_matrix() if isinstance(v, SparseLinear) else v.weight.grad for n, v in layers}
+
+    def forget_grads(self) -> None:
+        """Let go of the gradients of weights that do not exist: the step is over."""
+        for layer in self._stored().values():
+            layer.dense_grad = None
 
     def mask_grads(self) -> None:
         """Keep the gradients of weights that are not trained from the optimizer."""
