@@ -24,7 +24,7 @@ def canonical(overrides: list[str]) -> list[str]:
 
 
 def check(overrides: list[str], *, multirun: bool) -> None:
-    """Check every override by itself; what only a combination can break is found when the run is built.
+    """Check every override by itself, or with the others of its group where it needs them.
 
     Raises:
         ValueError: what was given, what is allowed, what to do.
@@ -43,7 +43,7 @@ def check(overrides: list[str], *, multirun: bool) -> None:
     chosen = {kind: values.get(kind) or [entry[kind] for entry in defaults if kind in entry] for kind in GROUPS}
     for key, choices in values.items():
         for value in choices:
-            _check_one(key, value, chosen)
+            _check_one(key, value, chosen, values)
     if "recipe" not in values:
         for dataset, model in itertools.product(chosen["dataset"], chosen["model"]):
             _check_pair(dataset, model)
@@ -63,7 +63,24 @@ def _plain(value: Any) -> Any:
     return value.text if hasattr(value, "text") else value
 
 
-def _check_one(key: str, value: Any, chosen: dict[str, list[str]]) -> None:
+def _check_option(group: str, name: str, options: dict[str, Any], values: dict[str, list]) -> None:
+    """An option is right if it is by itself, or together with the first values of the group's other options."""
+    try:
+        create(group, registry(group), name, **_with_names(group, name, options))
+    except ValueError:
+        others = [(key.split(".")[1:], choices[0]) for key, choices in values.items() if key.startswith(f"{group}.")]
+        together: dict[str, Any] = {}
+        for path, value in others:
+            together = _merged(together, _nested(path, value))
+        try:
+            create(group, registry(group), name, **_with_names(group, name, _merged(together, options)))
+        except ValueError:
+            together = {}
+        if not together:
+            raise
+
+
+def _check_one(key: str, value: Any, chosen: dict[str, list[str]], values: dict[str, list]) -> None:
     group, _, field = key.partition(".")
     if key.startswith("hydra"):
         return
@@ -72,7 +89,7 @@ def _check_one(key: str, value: Any, chosen: dict[str, list[str]]) -> None:
             options = _nested(field.split("."), value) if field else {}
             if group == "method" and name in stacks():
                 name, options = "compose", _merged(stacks()[name], options)
-            create(group, registry(group), name, **_with_names(group, name, options))
+            _check_option(group, name, options, values)
     elif group in FILES:
         _check_file(group, field, value)
     elif group in PLAIN and not field:

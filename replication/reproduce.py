@@ -17,7 +17,7 @@ from analysis.__main__ import arm_tables, verdict_table
 from analysis.report import Study, build
 from replication import tuning
 from replication.energy.sources import choose
-from replication.suite import Suite, load_suite
+from replication.suite import Job, Suite, load_suite
 from replication.sweep import identify, run_all
 
 console = Console(highlight=False, soft_wrap=True)
@@ -51,7 +51,7 @@ def reproduce(options: argparse.Namespace) -> int:
         suite, cost = tune(suite, Path(options.reports), plan=options.plan)
     if suite is None:
         return 0
-    runs = identify([job.overrides for job in suite.jobs])
+    runs = planned(suite.jobs)
     seconds = expected_seconds(suite, runs)
     announce(suite, runs, seconds, Path(options.reports) / suite.name)
     if options.plan:
@@ -78,7 +78,7 @@ def tune(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str 
     """The suite with every arm's best recipe, and what the trials have cost; no suite while only planning trials."""
     jobs = [job for arm in tuning.trials(suite).values() for job in arm]
     trials = Suite(f"{suite.name}-tuning", f"Trials for: {suite.title}", jobs, suite.scaled)
-    runs = identify([job.overrides for job in jobs])
+    runs = planned(jobs)
     seconds = expected_seconds(trials, runs)
     announce(trials, runs, seconds, reports / suite.name)
     if plan and any(run["status"] is None for run in runs):
@@ -86,12 +86,18 @@ def tune(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str 
         return None, None
     if not plan:
         run_missing(trials, runs, seconds)
-        runs = identify([job.overrides for job in jobs])
+        runs = planned(jobs)
     quality = {tuple(job.overrides): run["validation"] for job, run in zip(jobs, runs, strict=True)}
     joules, spent = (sum(run[name] or 0 for run in runs) for name in ("joules", "seconds"))
     cost = f"{len(runs)} trials of {len(tuning.trials(suite))} arms: {joules:.4g} J, {spent / 60:.1f} min"
     chosen = tuning.tuned(suite, quality)
     return Suite(f"{suite.name}-tuned", suite.title, chosen.jobs, suite.scaled), cost
+
+
+def planned(jobs: list[Job]) -> list[dict]:
+    """What each run is, under the task that the suite gives it."""
+    runs = identify([job.overrides for job in jobs])
+    return [run | {"task": job.task or run["task"]} for run, job in zip(runs, jobs, strict=True)]
 
 
 def run_missing(suite: Suite, runs: list[dict], seconds: list[float]) -> list:

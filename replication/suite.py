@@ -19,6 +19,7 @@ class Job:
 
     overrides: list[str]
     seconds: float
+    task: str | None = None  # under which the report shows it; None: data set and model
 
 
 @dataclass(frozen=True)
@@ -91,5 +92,5 @@ def _jobs(sweep: dict[str, Any], results: str) -> list[Job]:
         arms = sweep["arms"] if seed % 2 == 0 else sweep["arms"][::-1]
         for arm in sorted(arms, key=lambda arm: "_frozen" in arm):
             overrides = [*sweep["overrides"], *arm.split(), f"seed={seed}", f"results={results}"]
-            jobs.append(Job(overrides, float(sweep["seconds"])))
+            jobs.append(Job(overrides, float(sweep["seconds"]), sweep.get("task")))
     return jobs

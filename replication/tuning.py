@@ -8,7 +8,7 @@ energy is in their records.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -70,7 +70,7 @@ def trials(suite: Suite) -> dict[tuple[str, ...], list[Job]]:
         arm = arm_of(job)
         if arm not in found and not any("_frozen" in override for override in arm):
             points = load_space(_model(arm)).points()
-            found[arm] = [Job([*arm, *point, f"seed={FIRST_SEED}"], job.seconds) for point in points]
+            found[arm] = [Job([*arm, *point, f"seed={FIRST_SEED}"], job.seconds, job.task) for point in points]
     return found
 
 
@@ -94,7 +94,7 @@ def tuned(suite: Suite, quality: dict[tuple[str, ...], float | None]) -> Suite:
             raise ValueError(f"no trial of {' '.join(arm)} has finished; see the records' reasons")
         chosen = max(finished, key=lambda pair: pair[0])[1]
         best[arm] = chosen.overrides[len(arm) : -1]
-    jobs = [Job([*job.overrides, *best[_tuned_arm(arm_of(job))]], job.seconds) for job in suite.jobs]
+    jobs = [replace(job, overrides=[*job.overrides, *best[_tuned_arm(arm_of(job))]]) for job in suite.jobs]
     return Suite(suite.name, suite.title, jobs, suite.scaled)
 
 

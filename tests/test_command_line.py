@@ -109,3 +109,9 @@ def test_options_of_a_method_within_a_method_are_checked_and_set():
 def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message):
     with pytest.raises(ValueError, match=message):
         check(["method=dsc_max", override], multirun=False)
+
+
+def test_options_that_need_each_other_are_checked_together():
+    check(["dataset=cifar10", "model=vit", "model.dim=192", "model.heads=3"], multirun=False)
+    with pytest.raises(ValueError, match="heads=3: expected a divisor of dim=64"):
+        check(["dataset=cifar10", "model=vit", "model.heads=3"], multirun=False)
