@@ -125,7 +125,7 @@ class Session:
         self.weights = WeightStore(
             model,
             method,
-            optimizer,
+            lambda: self.optimizer,
             backend,
             execute=self._execute,
             mask_of=self._mask_of,

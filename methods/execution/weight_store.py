@@ -66,7 +66,7 @@ class WeightStore:
     Args:
         model: its layers are replaced by those that ask a method, or that store less; see `wrap`.
         method: whose decisions are enforced.
-        optimizer: its references and state follow when parameters are replaced.
+        optimizer: asked for the optimizer whose references and state follow when parameters are replaced.
         backend: one of `backends.BACKENDS`.
         execute: the session's (layer, product, ...) -> result, for layers that ask.
         mask_of: the session's (layer, product, T) -> mask, for convolutions whose weights alone are selected.
@@ -77,20 +77,25 @@ class WeightStore:
         self,
         model: nn.Module,
         method: Method,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Callable[[], torch.optim.Optimizer],
         backend: str,
         *,
         execute: Callable,
         mask_of: Callable,
         dense_grad: Callable[[], bool],
     ):
-        self.model, self.method, self.optimizer, self.backend = model, method, optimizer, backend
+        self.model, self.method, self.backend, self._optimizer = model, method, backend, optimizer
         self.execute, self.mask_of, self.dense_grad = execute, mask_of, dense_grad
         self.layers: dict[str, SelectiveLinear | SparseLinear] = {}
         self.active: dict[str, Tensor] = {}  # of masked layers
         self.trained: dict[str, Tensor] = {}
         self.decisions: list[Decision] = []
         self.stale = False  # densities have changed since the back ends were chosen
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """That of the session, which may be exchanged before the first step."""
+        return self._optimizer()
 
     def wrap(self) -> None:
         """Let every prunable layer ask the method.
