@@ -91,14 +91,14 @@ def main(scale: float, folder: Path) -> None:
             except ValueError as error:
                 console.print(f"{dataset}: left out ({error})")
                 continue
-        suite(module, 2), plain(module, 2), batches_alone(module, 2)
-        ratios, shares = [], []
-        for _ in range(BLOCKS):
-            block = [suite(module, steps), plain(module, steps), plain(module, steps), suite(module, steps)]
-            ratios.append((block[1] + block[2]) / (block[0] + block[3]))
-            shares.append(batches_alone(module, steps) / block[3])
-        rows.append({"dataset": dataset, "model": model, "data_share": shares, "speed_over_plain": ratios})
-        figures = statistics.median(ratios), min(ratios), max(ratios)
-        table.add_row(dataset, model, f"{statistics.median(shares):.1%}", *(f"{figure:.3f}" for figure in figures))
+            suite(module, 2), plain(module, 2), batches_alone(module, 2)
+            ratios, shares = [], []
+            for _ in range(BLOCKS):
+                block = [suite(module, steps), plain(module, steps), plain(module, steps), suite(module, steps)]
+                ratios.append((block[1] + block[2]) / (block[0] + block[3]))
+                shares.append(batches_alone(module, steps) / block[3])
+            rows.append({"dataset": dataset, "model": model, "data_share": shares, "speed_over_plain": ratios})
+            figures = statistics.median(ratios), min(ratios), max(ratios)
+            table.add_row(dataset, model, f"{statistics.median(shares):.1%}", *(f"{figure:.3f}" for figure in figures))
     console.print(table)
     save(folder / "data.json", {"steps": steps, "batch": BATCH, "rows": rows}, threads=1)
