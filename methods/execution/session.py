@@ -112,6 +112,7 @@ class Session:
         self.batch: Batch | None = None
         self._forward_of_batch = False  # the model is being run on `batch`, to train on it
         self._gradients_read = False
+        self._penalised = getattr(method.penalty, "__func__", None) is not Method.penalty
         self.memory: dict[str, Tensor] = {}
         self.snapshot: dict[str, Tensor] | None = None
         self.sparse_optimizer: torch.optim.Optimizer | None = None
@@ -522,9 +523,10 @@ class Session:
         if self._gradients_read:
             return
         self._gradients_read = True
-        penalty = self.method.penalty(dict(self.model.named_parameters()), self.store.groups if self.store else {})
-        if penalty is not None:
-            penalty.backward()
+        if self._penalised:
+            penalty = self.method.penalty(dict(self.model.named_parameters()), self.store.groups if self.store else {})
+            if penalty is not None:
+                penalty.backward()
         if {"dense_grad", "grad"} & self.method.needs and self.due:
             self._grads = self.weights.grads()
             if self.method.replaces_step:
