@@ -25,6 +25,7 @@ from replication.energy.meter import Meter
 
 # Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
 # (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
+READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
 
 BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
@@ -82,6 +83,10 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.experiment, self.spec, self.meter, self.progress = experiment, spec, meter, progress
+        dataset = experiment.dataset
+        self.ready = not dataset.augments and dataset.resident and 8 * train.inputs.numel() <= READY_BYTES
+        if self.ready:
+            train = Split(*dataset.prepare(*train))
         self.train_split, self.validation_split = train, validation
         self.total_steps = experiment.steps
         self.rates = experiment.learning_rates()
@@ -137,7 +142,7 @@ class TrainingModule(L.LightningModule):
     def train_steps(self, start: int, stop: int) -> Tensor:
         """Take the steps [start, stop); returns their losses, [stop - start], on the device."""
         session, optimizer, rates = self.session, self.optimizer, self.rates
-        clip, prepare = self.experiment.recipe.clip, self.experiment.dataset.prepare
+        clip, prepare, ready = self.experiment.recipe.clip, self.experiment.dataset.prepare, self.ready
         losses = torch.empty(stop - start, device=self.device_of_run)
         version, told, traffic = -1, time.perf_counter(), 0.0
         self.model.train()
@@ -149,7 +154,8 @@ class TrainingModule(L.LightningModule):
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
-            losses[step - start] = session.backward(*prepare(inputs, targets), rows)
+            inputs, targets = (inputs, targets) if ready else prepare(inputs, targets)
+            losses[step - start] = session.backward(inputs, targets, rows)
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
             session.step()
@@ -183,7 +189,7 @@ class TrainingModule(L.LightningModule):
         return (decided[-1] if decided else -1) + 2
 
     def examples(self, start: int, stop: int) -> Iterator[Batch]:
-        """Batches of the steps [start, stop) on the device, augmented and as they are stored."""
+        """Batches of the steps [start, stop) on the device, augmented; standardised already if `ready`."""
         split, dataset = self.train_split, self.experiment.dataset
         size = self.experiment.recipe.batch_size
         at_once = max(1, GATHERED_BYTES // (size * split.inputs[0].nbytes))

@@ -77,6 +77,10 @@ class Images(Dataset):
     def read_test(self):
         return self._split(*self.arrays("test"))
 
+    @property
+    def augments(self):
+        return self.flip or self.crop > 0
+
     def augment(self, inputs, generator):
         count = len(inputs)
         if self.crop:

@@ -144,6 +144,11 @@ class Dataset:
         """Build the test `Split`; only `test` calls it."""
         raise NotImplementedError
 
+    @property
+    def augments(self):
+        """Whether `augment` changes anything."""
+        return type(self).augment is not Dataset.augment
+
     def augment(self, inputs, generator):
         """Return random variants of stored training inputs.
 
