@@ -19,8 +19,12 @@ PLAIN = {"seed": int, "replicate": int, "results": str}
 
 
 def canonical(overrides: list[str]) -> list[str]:
-    """Options of a method within a method, which Hydra would not let one set without `++`, with it."""
-    return [re.sub(r"^\+*(?=method\.\w+\.)(?!method\.update\.)", "++", override) for override in overrides]
+    """Options that Hydra would not let one set without `++`, with it.
+
+    Those of a method within a method, and those of a recipe or trainer, which its file need not list.
+    """
+    hidden = r"^\+*(?=(recipe|trainer)\.\w+=|method\.\w+\.)(?!method\.update\.)"
+    return [re.sub(hidden, "++", override) for override in overrides]
 
 
 def check(overrides: list[str], *, multirun: bool) -> None:

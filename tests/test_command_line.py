@@ -111,6 +111,11 @@ def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message)
         check(["method=dsc_max", override], multirun=False)
 
 
+def test_options_that_a_recipe_does_not_list_can_be_set():
+    recipe = compose(["recipe.schedule=cosine", "recipe.smoothing=0.1", "trainer.backend=auto"]).recipe
+    assert recipe.schedule == "cosine" and recipe.smoothing == 0.1
+
+
 def test_options_that_need_each_other_are_checked_together():
     check(["dataset=cifar10", "model=vit", "model.dim=192", "model.heads=3"], multirun=False)
     with pytest.raises(ValueError, match="heads=3: expected a divisor of dim=64"):
