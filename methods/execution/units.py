@@ -5,19 +5,15 @@ neurons of an MLP or a feed-forward block, channels between two convolutions wit
 Llama's gate/up/down triples and key-value groups with their queries. The residual width, embeddings and the last norm
 never form a group.
 
-Chains of layers are found by tracing with torch.fx and following the output of every convolution and linear layer to
-the one layer that reads it. Of a model whose forward pass does not trace, the submodules that do are followed, on the
-assumption that they are called as a whole. torch-pruning's dependency graph finds the same groups and more (coupled
-residual channels), but it prunes for good: units here come back, with buffers, reservoir and optimizer state, so that
-only its search could be used, at the price of a dependency. Attention and gated blocks are recognised by their parts:
-their forward passes do not trace.
+Channels are found by tracing the model with torch.fx and following every convolution's output to the one layer that
+reads it. torch-pruning's dependency graph finds the same groups and more (coupled residual channels), but it prunes for
+good: units here come back, with buffers, reservoir and optimizer state, so that only its search could be used, at the
+price of a dependency. Attention and gated blocks are recognised by their parts: their forward passes do not trace.
 """
 
 from __future__ import annotations
 
-import operator
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -28,15 +24,13 @@ from methods.execution.conv import SelectiveConv2d
 from methods.execution.linear import SelectiveLinear
 
 ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh, nn.Hardtanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU,
-    nn.Dropout, nn.Dropout2d, nn.Identity,
+    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Dropout,
+    nn.Dropout2d, nn.Identity,
 )  # fmt: skip
-POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.ZeroPad2d)
-ELEMENTWISE_CALLS = (
-    torch.relu, torch.tanh, torch.sigmoid, F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.tanh, F.hardtanh,
-    F.sigmoid, F.leaky_relu, F.elu, F.dropout, F.dropout2d, "relu", "relu_", "tanh", "sigmoid", "contiguous",
-)  # fmt: skip
-POOLING_CALLS = (F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+CHANNELWISE = (torch.relu, F.relu, F.relu6, F.gelu, F.silu, F.dropout, F.max_pool2d, F.avg_pool2d,
+               F.adaptive_avg_pool2d, torch.flatten)  # fmt: skip
+CHANNELWISE_METHODS = ("relu", "flatten", "contiguous")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -167,106 +161,52 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        own = isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or hasattr(module, "unit_parameters")
-        return own or super().is_leaf_module(module, name)
+        return isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or super().is_leaf_module(module, name)
 
 
-def _graphs(module: nn.Module, name: str = "") -> Iterator[tuple[str, fx.Graph]]:
-    """The graph of a module, or of those of its submodules that trace, each with its name."""
-    if sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in module.modules()) < 2:
-        return
+def _channels(model: nn.Module) -> list[UnitGroup]:
+    """Channels between a convolution and the one convolution or linear layer that reads them."""
+    convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, SelectiveConv2d))]
+    if len(convolutions) < 2:  # a vision transformer's patches
+        return []
     try:
-        yield name, _Tracer().trace(module)
+        graph = _Tracer().trace(model)
     except Exception:  # fx raises whatever the model's own code raises on a symbolic input
-        for child_name, child in module.named_children():
-            yield from _graphs(child, f"{name}.{child_name}" if name else child_name)
+        return []
+    modules = [(node, model.get_submodule(node.target)) for node in graph.nodes if node.op == "call_module"]
+    starts = [node for node, module in modules if isinstance(module, (nn.Conv2d, SelectiveConv2d))]
+    return [group for node in starts if (group := _follow(model, node)) is not None]
 
 
-def _chains(model: nn.Module) -> list[UnitGroup]:
-    """Channels and neurons between a convolution or linear layer and the one that reads them."""
-    groups = []
-    for root, graph in _graphs(model):
-        calls = {n: f"{root}.{n.target}" if root else n.target for n in graph.nodes if n.op == "call_module"}
-        times = Counter(calls.values())
-        found = [_follow(model, node, calls) for node in calls]
-        groups += [g for g in found if g is not None and all(times[axis.module] == 1 for axis in g.axes)]
-    return groups
-
-
-def _follow(model: nn.Module, node: fx.Node, calls: dict[fx.Node, str]) -> UnitGroup | None:
-    """The group of a layer's outputs; None where something else than one layer reads them.
-
-    Args:
-        calls: nodes that call a module -> its name in the model.
-    """
-    name, producer = calls[node], model.get_submodule(calls[node])
-    if not isinstance(producer, (nn.Conv2d, nn.Linear)) or getattr(producer, "groups", 1) != 1:
-        return None
-    image = flattened = isinstance(producer, (nn.Conv2d, SelectiveConv2d))
+def _follow(model: nn.Module, node: fx.Node) -> UnitGroup | None:
+    """The group of a convolution's output channels; None where something else than one layer reads them."""
+    producer = model.get_submodule(node.target)
     size = len(producer.weight)
+    if getattr(producer, "groups", 1) != 1:
+        return None
     index = _consecutive(size)
-    axes, resized = _rows(model, name, index), {}
-    while len(readers := [user for user in node.users if not _asks_size(user)]) == 1:
-        node = readers[0]
-        name, module = calls.get(node), model.get_submodule(calls[node]) if node in calls else None
-        if image and isinstance(module, nn.BatchNorm2d):
-            axes += [Axis(name, part, 0, index) for part in BATCH_NORM if getattr(module, part) is not None]
-        elif image and _is_depthwise(module, size):
-            axes += _rows(model, name, index)
-            resized[name] = {"groups": 1}
+    axes, resized = _rows(model, node.target, index), {}
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        module = model.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(module, nn.BatchNorm2d):
+            axes += [Axis(node.target, part, 0, index) for part in BATCH_NORM if getattr(module, part) is not None]
+        elif isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels == size > 1:
+            axes += _rows(model, node.target, index)
+            resized[node.target] = {"groups": 1}
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            inputs, reads_images = module.weight.shape[1], isinstance(module, (nn.Conv2d, SelectiveConv2d))
-            if reads_images != image or inputs % size or getattr(module, "groups", 1) != 1:
+            inputs = module.weight.shape[1]
+            if inputs % size or getattr(module, "groups", 1) != 1:
                 return None
-            if not flattened and inputs != size:
-                return None
-            reader = Axis(name, "weight", 1, _consecutive(size, inputs // size))
-            return UnitGroup(name, "neuron", size, (*axes, reader), name, inputs // size, resized)
-        elif hasattr(module, "unit_parameters") and not flattened:  # an activation with parameters for every neuron
-            axes += [Axis(name, part, 0, index) for part in module.unit_parameters]
-        elif image and _flattens(node, module):
-            image = False
-        elif not _is_one_of(node, module, ELEMENTWISE, ELEMENTWISE_CALLS):
-            if not image or not _is_one_of(node, module, POOLING, POOLING_CALLS):
-                return None
+            reader = Axis(node.target, "weight", 1, _consecutive(size, inputs // size))
+            return UnitGroup(node.target, "neuron", size, (*axes, reader), node.target, inputs // size, resized)
+        elif not (
+            isinstance(module, (*ELEMENTWISE, *POOLING, nn.Flatten))
+            or (node.op == "call_function" and node.target in CHANNELWISE)
+            or (node.op == "call_method" and node.target in CHANNELWISE_METHODS)
+        ):
+            return None
     return None
-
-
-def _is_one_of(node: fx.Node, module: nn.Module | None, modules: tuple, calls: tuple) -> bool:
-    return isinstance(module, modules) if node.op == "call_module" else node.target in calls
-
-
-def _is_depthwise(module: nn.Module | None, size: int) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels == size > 1
-
-
-def _asks_size(node: fx.Node) -> bool:
-    asks = (node.op == "call_method" and node.target in ("size", "dim")) or node.target is len
-    return asks or (node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device"))
-
-
-def _flattens(node: fx.Node, module: nn.Module | None) -> bool:
-    """Whether [B, C, height, width] becomes [B, C x pixels], or [B, C] by a mean over the pixels."""
-    if module is not None:
-        return isinstance(module, nn.Flatten) and module.start_dim == 1 and module.end_dim in (-1, 3)
-    given = node.args[1:]
-    if node.target in ("flatten", torch.flatten):
-        named = dict(zip(("start_dim", "end_dim"), given, strict=False)) | node.kwargs
-        return named.get("start_dim") == 1 and named.get("end_dim", -1) in (-1, 3)
-    if node.target in ("mean", torch.mean):
-        named = dict(zip(("dim", "keepdim"), given, strict=False)) | node.kwargs
-        dims = named.get("dim")
-        return isinstance(dims, (tuple, list)) and set(dims) in ({2, 3}, {-2, -1}) and not named.get("keepdim", False)
-    sizes = given[0] if given and isinstance(given[0], (tuple, list)) else given
-    return node.target in ("view", "reshape") and len(sizes) == 2 and _is_batch_size(sizes[0])
-
-
-def _is_batch_size(value) -> bool:
-    if not isinstance(value, fx.Node):
-        return False
-    if value.target == "size":
-        return value.args[1:] == (0,)
-    return value.target is operator.getitem and value.args[1] == 0 and _asks_size(value.args[0])
 
 
 FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
@@ -278,20 +218,8 @@ FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
 
 
 def find_units(model: nn.Module) -> dict[str, UnitGroup]:
-    """Every unit group of the model by the name of the layer that reads it, in the model's order.
-
-    Groups of parameters that modules share, or that are computed (parametrizations, weight norm), are left out.
-    """
+    """Every unit group of the model by the name of the layer that reads it, in the model's order."""
+    found = _channels(model)
     named = list(model.named_modules())
-    found = [group for name, module in named for find in FINDERS for group in find(model, name, module)]
-    convolutions = sum(isinstance(module, (nn.Conv2d, SelectiveConv2d)) for _, module in named)
-    if convolutions > 1 or all(group.kind == "neuron" for group in found):  # transformers do not trace, and take long
-        found = _chains(model) + found
-    owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    return {group.name: group for group in found if all(_is_own(model, axis, owners) for axis in group.axes)}
-
-
-def _is_own(model: nn.Module, axis: Axis, owners: Counter) -> bool:
-    module = model.get_submodule(axis.module)
-    tensor = module._parameters.get(axis.attribute)
-    return axis.attribute in module._buffers if tensor is None else owners[id(tensor)] == 1
+    found += [group for name, module in named for find in FINDERS for group in find(model, name, module)]
+    return {group.name: group for group in found}
