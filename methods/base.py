@@ -172,6 +172,7 @@ class NetView(NamedTuple):
 
     layers: Mapping[str, LayerView]  # matrices, made when they are asked for
     stored: Mapping[str, StoredView]  # of the layers that store only the weights that exist
+    shapes: Mapping[str, tuple[int, ...]]  # of their weights, output first: [O, I], of a convolution [O, I, kh, kw]
     units: Mapping[str, UnitView]
     blocks: tuple[str, ...]  # residual blocks in order; without any, the layers
     stem: tuple[str, ...]  # parameters before the first block

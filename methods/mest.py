@@ -62,9 +62,8 @@ class Mest(RandomErk):
         pruned = self.density
         if self.mode == "em":
             pruned *= 1 - self.mutation * self._left(step, net.total_steps)
-        shapes = {name: tuple(layer.weight.shape) for name, layer in net.layers.items()}
-        few = allocate(shapes, pruned, self.distribution)
-        more = allocate(shapes, self.density_at(step, net.total_steps), self.distribution)
+        few = allocate(net.shapes, pruned, self.distribution)
+        more = allocate(net.shapes, self.density_at(step, net.total_steps), self.distribution)
         active = {}
         for name, layer in net.layers.items():
             importance = (layer.weight.abs() + self.lam * layer.grad.abs()).masked_fill(~layer.active, -1)

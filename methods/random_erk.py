@@ -36,6 +36,7 @@ class RandomErk(Method):
 
     def random(self, net: NetView, density: float, names: Collection[str] | None = None) -> Topology:
         """A random subset of the weights of some layers (default all) at a density."""
-        weights = {name: net.layers[name].weight for name in (net.layers if names is None else names)}
-        counts = allocate({name: tuple(weight.shape) for name, weight in weights.items()}, density, self.distribution)
+        names = net.shapes if names is None else names
+        counts = allocate({name: net.shapes[name] for name in names}, density, self.distribution)
+        weights = {name: net.layers[name].weight for name in names}
         return Topology({name: top(random_scores(w, net.generator), counts[name]) for name, w in weights.items()})

@@ -38,6 +38,6 @@ class Snip(Method):
     def update_topology(self, step: int, net: NetView) -> Topology:
         scores = {name: (layer.grad * layer.weight).abs() for name, layer in net.layers.items()}
         if self.scope == "layer":
-            counts = allocate({name: tuple(score.shape) for name, score in scores.items()}, self.density, "erk")
+            counts = allocate(net.shapes, self.density, "erk")
             return Topology({name: top(score, counts[name]) for name, score in scores.items()})
         return Topology(top_global(scores, round(self.density * sum(s.numel() for s in scores.values()))))

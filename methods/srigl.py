@@ -50,12 +50,8 @@ class Srigl(Rigl):
         """No exact number: fan-ins are whole."""
         return None
 
-    def _counts(self, net: NetView) -> dict[str, int]:
-        shapes = {name: tuple(layer.weight.shape) for name, layer in net.layers.items()}
-        return allocate(shapes, self.density, self.distribution)
-
     def init_topology(self, net: NetView) -> Topology:
-        counts, active = self._counts(net), {}
+        active, counts = {}, allocate(net.shapes, self.density, self.distribution)
         for name, layer in net.layers.items():
             outputs, inputs = layer.weight.shape
             active[name] = row_top(random_scores(layer.weight, net.generator), max(1, counts[name] // outputs))
@@ -72,7 +68,8 @@ class Srigl(Rigl):
         return salient >= min(max(1, int(self.min_salient * fan_in)), int(most[max(1, -(-count // inputs)) - 1]))
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        fraction, counts, active = self.fraction_at(step, net.total_steps), self._counts(net), {}
+        counts = allocate(net.shapes, self.density, self.distribution)
+        fraction, active = self.fraction_at(step, net.total_steps), {}
         last = list(net.layers)[-1]
         for name, layer in net.layers.items():
             total = int(layer.active.sum())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.allocation import DISTRIBUTIONS, allocate
+from methods.allocation import DISTRIBUTIONS, Shapes, allocate
 from methods.base import Method, NetView, Topology, UpdateSchedule, check_fraction
 from methods.importance import top
 
@@ -48,7 +48,7 @@ class TopKast(Method):
         return True
 
     def init_topology(self, net: NetView) -> Topology:
-        return self._choose({name: layer.weight.clone() for name, layer in net.layers.items()})
+        return self._choose({name: layer.weight.clone() for name, layer in net.layers.items()}, net.shapes)
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         values, pull = {}, net.learning_rate * self.decay / self.density
@@ -56,13 +56,12 @@ class TopKast(Method):
             weight = torch.where(layer.trained, layer.weight, net.memory[f"dense.{name}"])
             values[name] = torch.where(layer.trained & ~layer.active, weight * (1 - pull), weight)
         if self.update.due(step, net.total_steps):
-            return self._choose(values)
+            return self._choose(values, net.shapes)
         masks = {name: layer.active for name, layer in net.layers.items()}
         return Topology(masks, {name: layer.trained for name, layer in net.layers.items()}, values=values)
 
-    def _choose(self, weights: Mapping[str, Tensor]) -> Topology:
+    def _choose(self, weights: Mapping[str, Tensor], shapes: Shapes) -> Topology:
         """A and B by magnitude; the dense weights are remembered as they are now."""
-        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         few = allocate(shapes, self.density, self.distribution)
         more = allocate(shapes, min(self.density + self.extra, 1.0), self.distribution)
         active = {name: top(weight.abs(), few[name]) for name, weight in weights.items()}

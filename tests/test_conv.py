@@ -1,5 +1,7 @@
 """Convolutions under weight masks and operand selections equal the oracle of masked and unfolded products."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,43 @@ def test_both_ways_equal_a_convolution_with_masked_weights(
 
 
 @pytest.mark.parametrize("operands", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+        {"kernel_size": (3, 5), "padding": (1, 2), "padding_mode": "circular", "stride": 2},
+        {"kernel_size": 2, "padding": "same"},
+        {"kernel_size": 3, "padding": "same", "dilation": 2},
+        {"kernel_size": 3, "padding": "valid"},
+        {"kernel_size": (1, 3), "padding": (0, 1), "dilation": (1, 2), "stride": (2, 1)},
+    ],
+)
+def test_every_padding_of_a_convolution_is_kept(options, operands):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 3, **options)
+    layer, x = selective(conv, None, operands), torch.randn(2, 2, 7, 6, requires_grad=True)
+    other = x.detach().clone().requires_grad_()
+    layer(x).square().sum().backward()
+    conv(other).square().sum().backward()
+    torch.testing.assert_close(layer(x), conv(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(x.grad, other.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layer.weight.grad.view_as(conv.weight), conv.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight / self.weight.std(), self.bias)
+
+
+@pytest.mark.parametrize(
+    "conv", [Standardised(2, 3, 3), nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3))], ids=["own", "norm"]
+)
+def test_a_convolution_of_another_kind_is_refused(conv):
+    with pytest.raises(ValueError, match="conv: .* is a convolution with a forward pass or a parametrization"):
+        selective(conv)
+
+
+@pytest.mark.parametrize("operands", [False, True])
 def test_both_ways_cost_the_same_flops(operands):
     layer = selective(nn.Conv2d(4, 6, 3, padding=1), None, operands)
     x = torch.randn(2, 4, 8, 8, requires_grad=True)
@@ -72,6 +111,18 @@ def network():
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, bias=False), nn.ReLU(),
         nn.Flatten(), nn.Linear(144, 4),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["random_erk", "mest", "srigl"])
+def test_erdos_renyi_counts_the_kernel_of_a_convolution(name):
+    model = network()
+    session = Session(
+        model, registry("method")[name](density=0.2), torch.optim.SGD(model.parameters(), 0.1), total_steps=600
+    )
+    shapes = {"0": (8, 3, 3, 3), "3": (16, 8, 3, 3), "6": (4, 144)}
+    rule = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}  # arXiv:1911.11134, section 3
+    found = session.densities()
+    assert found["3"] / found["6"] == pytest.approx(rule["3"] / rule["6"], rel=0.2)  # whole fan-ins are coarse
 
 
 @pytest.mark.parametrize("name", ["random_erk", "set", "rigl", "snip", "top_kast"])

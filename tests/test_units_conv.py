@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from methods.execution.session import Session, cross_entropy
@@ -15,6 +16,7 @@ from methods.neuron_removal import NeuronRemoval
 from replication.config import registry
 from replication.datasets.base import DataSpec
 from replication.registry import create
+from tests.test_conv import selective
 
 IMAGE = DataSpec("image", (3, 16, 16), 10, "accuracy")
 X = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -80,6 +82,153 @@ def test_a_channel_that_is_flattened_owns_its_pixels():
     group = find_units(model)["5"]
     assert group.size == 6 and group.width == 16
     assert torch.equal(group.axes[-1].index[1], torch.arange(16, 32))
+
+
+class Head(nn.Module):
+    """Two convolutions, a way from images to rows of numbers, two linear layers."""
+
+    def __init__(self, reshape, inputs):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.hidden, self.output, self.reshape = nn.Linear(inputs, 6), nn.Linear(6, 2), reshape
+
+    def forward(self, x):
+        x = torch.tanh(self.conv2(F.relu(self.conv1(x))))
+        return self.output(F.gelu(self.hidden(self.reshape(x))))
+
+
+@pytest.mark.parametrize(
+    "reshape, inputs, width",
+    [
+        (lambda x: torch.flatten(x, 1), 256, 64),
+        (lambda x: x.flatten(start_dim=1), 256, 64),
+        (lambda x: x.view(x.size(0), -1), 256, 64),
+        (lambda x: x.reshape((x.shape[0], -1)), 256, 64),
+        (lambda x: x.mean((2, 3)), 4, 1),
+        (lambda x: torch.mean(x, dim=[-2, -1]), 4, 1),
+        (lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1), 4, 1),
+        (lambda x: F.max_pool2d(x, 4).flatten(1), 16, 4),
+        (lambda x: x, 8, None),  # reads the last dimension, whose entries are pixels
+        (lambda x: x.flatten(2), 64, None),
+        (lambda x: x.view(x.size(0), 256), 256, None),  # the size could not follow the channels
+        (lambda x: x.mean(1).flatten(1), 64, None),
+        (lambda x: x.mean((2, 3), keepdim=True).mean(3).flatten(1), 4, None),  # right, and not recognised
+    ],
+)
+def test_a_linear_layer_reads_channels_only_of_flattened_images(reshape, inputs, width):
+    model = Head(reshape, inputs)
+    x = torch.randn(2, 3, 8, 8)
+    before = model(x)
+    groups = find_units(model)
+    assert set(groups) == {"conv2", "output"} | ({"hidden"} if width else set())
+    if width:
+        assert groups["hidden"].size == 4 and groups["hidden"].width == width
+    store = UnitStore(model, groups, compact=True)
+    for name, group in groups.items():
+        store.set_alive(name, half(group, 0), None, None)
+    assert model(x).shape == before.shape
+
+
+class Around(nn.Module):
+    """A network around a sequence, whose own forward pass a tracer cannot follow."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return self.body(x) if float(x.sum()) < 1e9 else x
+
+
+def test_parts_of_a_model_that_does_not_trace_are_followed():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    assert set(find_units(Around(Around(body)))) == {"body.body.2"}
+    assert set(find_units(timm.create_model("vgg11_bn", num_classes=10))) == {
+        f"features.{index}" for index in (4, 8, 11, 15, 18, 22, 25)
+    }
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.last(self.again(torch.relu(self.again(torch.relu(self.first(x))))))
+
+
+class NamedLikeACall(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.last = nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.last(self.relu(self.first(x)))
+
+
+def shared_weight():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(0), nn.Identity())
+    model[2].weight = model[0].weight
+    return model
+
+
+def with_weight_norm():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 3))
+
+
+@pytest.mark.parametrize("make", [Twice, NamedLikeACall, shared_weight, with_weight_norm])
+def test_layers_whose_channels_cannot_leave_form_no_group(make):
+    assert find_units(make()) == {}
+
+
+def test_hidden_neurons_of_a_forward_pass_written_by_hand_are_found():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.fc3 = nn.Linear(8, 12), nn.Linear(12, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.fc3(torch.relu(self.fc2(torch.tanh(self.fc1(x)))))
+
+    assert {name: group.size for name, group in find_units(Net()).items()} == {"fc2": 12, "fc3": 6}
+
+
+def test_dead_channels_stay_dead_behind_an_activation_that_is_not_zero_at_zero():
+    results = []
+    for compact in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Sigmoid(), nn.Conv2d(8, 8, 3, bias=False),
+            nn.BatchNorm2d(8, affine=False), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+        )  # fmt: skip
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+        store = UnitStore(model, find_units(model), compact=compact)
+        for step in range(6):
+            if step in (1, 3):
+                for seed, (name, group) in enumerate(store.groups.items()):
+                    store.set_alive(name, half(group, seed + step), None, optimizer)
+            cross_entropy(model, X, Y, "mean").backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        results.append(model.eval()(X))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("operands", [False, True])
+def test_channels_leave_and_return_under_selected_weights(operands):
+    plain = build("small_cnn").eval()
+    wrapped = copy.deepcopy(plain)
+    for model in (plain, wrapped):
+        if model is wrapped:
+            for name, conv in list(model.named_children()):
+                if isinstance(conv, nn.Conv2d):
+                    setattr(model, name, selective(conv, None, operands))
+        store = UnitStore(model, find_units(model), compact=True)
+        for seed, (name, group) in enumerate(store.groups.items()):
+            store.set_alive(name, half(group, seed), None, None)
+            store.set_alive(name, half(group, seed + 9), None, None)
+    assert len(store.groups) == 2
+    torch.testing.assert_close(wrapped(X), plain(X), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CNNS)
@@ -176,3 +325,10 @@ def test_group_lasso_reads_every_weight_of_a_channel():
     squares = model[0].weight.square().sum((1, 2, 3)) + model[3].weight.square().sum((0, 2, 3))
     expected = NeuronRemoval(score="group_lasso").penalty_strength * squares.sqrt().sum()
     torch.testing.assert_close(penalty, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_block_that_is_the_whole_model_has_its_units():
+    block = timm.layers.Mlp(8, 16, 8)
+    assert set(find_units(block)) == {"fc2"}
+    attention = timm.models.vision_transformer.Attention(8, 2)
+    assert set(find_units(attention)) == {"proj"}

@@ -21,25 +21,42 @@ class SelectiveConv2d(SelectiveLinear):
         conv: whose bias is taken over, and whose weight is copied.
         mask_of: the session's (layer, product, T) -> mask of the weights in a product, None for all.
         operands: whether the method selects operands of single products.
+    Raises:
+        ValueError: the convolution computes its weight, or has a forward pass of its own.
     """
 
     def __init__(self, conv: nn.Conv2d, name: str, execute, mask_of, operands: bool):
         nn.Module.__init__(self)
+        if type(conv).forward is not nn.Conv2d.forward or "weight" not in conv._parameters:
+            raise ValueError(
+                f"{name}: {type(conv).__name__} is a convolution with a forward pass or a parametrization of its own, "
+                "whose weights cannot be selected; expected a plain nn.Conv2d"
+            )
         self.weight = nn.Parameter(conv.weight.detach().flatten(1).contiguous(), conv.weight.requires_grad)
         self.bias = conv.bias
         self.out_features, self.in_features = self.weight.shape
         self.kernel, self.channels = tuple(conv.kernel_size), conv.in_channels
-        padding = conv.padding if not isinstance(conv.padding, str) else _padding(conv)
+        self.border: tuple | None = None  # of F.pad, where the convolution itself cannot pad so
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+            mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+            self.border = (tuple(conv._reversed_padding_repeated_twice), mode)
+        padding = conv.padding if self.border is None else (0, 0)
         self.placing = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation}
         self.name, self.tokens, self.operands = name, None, operands
         object.__setattr__(self, "execute", execute)
         object.__setattr__(self, "mask_of", mask_of)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.out_features, self.channels, *self.kernel
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
         if torch.is_autocast_enabled(x.device.type):  # autocast does not reach a custom function
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
+        if self.border is not None:
+            x = F.pad(x, *self.border)
         y = self._unfolded(x, weight) if self.operands else _Convolution.apply(x, weight, self)
         return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
 
@@ -69,8 +86,7 @@ class _Convolution(torch.autograd.Function):
             kernel = _masked(weight, layer.mask_of(layer.name, Product.INPUT_GRAD, tokens))
             dx = torch.nn.grad.conv2d_input(x.shape, _kernel(kernel, layer), dy, **layer.placing)
         if ctx.needs_input_grad[1]:
-            shape = (layer.out_features, layer.channels, *layer.kernel)
-            dw = torch.nn.grad.conv2d_weight(x, shape, dy, **layer.placing).flatten(1)
+            dw = torch.nn.grad.conv2d_weight(x, layer.shape, dy, **layer.placing).flatten(1)
             dw = _masked(dw, layer.mask_of(layer.name, Product.WEIGHT_GRAD, tokens))
         return dx, dw, None
 
@@ -80,7 +96,7 @@ def _masked(matrix: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _kernel(matrix: Tensor, layer: SelectiveConv2d) -> Tensor:
-    return matrix.view(layer.out_features, layer.channels, *layer.kernel)
+    return matrix.view(layer.shape)
 
 
 def _output_size(x: Tensor, layer: SelectiveConv2d) -> tuple[int, int]:
@@ -89,12 +105,3 @@ def _output_size(x: Tensor, layer: SelectiveConv2d) -> tuple[int, int]:
         (x.shape[2 + i] + 2 * padding[i] - dilation[i] * (layer.kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
     )
     return height, breadth
-
-
-def _padding(conv: nn.Conv2d) -> tuple[int, int]:
-    """The numbers behind padding="same" or "valid"."""
-    if conv.padding == "valid":
-        return 0, 0
-    if any((k - 1) * d % 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)):
-        raise ValueError("padding='same' with an even kernel is not symmetric; give the convolution numbers instead")
-    return tuple((k - 1) * d // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True))

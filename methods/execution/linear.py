@@ -52,6 +52,11 @@ class SelectiveLinear(nn.Linear):
         self.tokens: int | None = None  # of the last forward pass
         object.__setattr__(self, "execute", execute)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight, as the model defines it."""
+        return tuple(self.weight.shape)
+
     def run(self, product: Product, left: Tensor, right: Tensor, forward: Selection) -> tuple[Tensor, Selection]:
         return self.execute(self.name, product, left, right, forward)
 

@@ -378,6 +378,7 @@ class Session:
         return NetView(
             layers=self.weights.view(self._grads, self.grad_mean),
             stored=self.weights.stored_view(),
+            shapes=self.weights.shapes(),
             units={name: self._unit_view(name) for name in self.store.groups} if self.store else {},
             blocks=self.blocks or tuple(self.prunable),
             stem=find_stem(self.model, self.blocks),

@@ -226,7 +226,16 @@ class UnitStore:
             if optimizer is not None:
                 self._carry(optimizer, old, new, axis, (kept, after, born))
         self.live[key][axis.dim] = after
+        if not self.compact and isinstance(new, nn.Parameter):
+            self._keep_dead_at_zero(new, axis)
         setattr(self.model.get_submodule(axis.module), axis.attribute, new)
+
+    def _keep_dead_at_zero(self, parameter: nn.Parameter, axis: Axis) -> None:
+        """An activation that is not 0 at 0 would give the reader's dead columns gradients."""
+        lives = torch.zeros_like(parameter, dtype=torch.bool)
+        lives[self._grid(axis, self.live[axis.module, axis.attribute][axis.dim])] = True
+        if parameter.requires_grad:
+            parameter.register_hook(lambda grad: grad * lives)
 
     def _carry(self, optimizer, old: nn.Parameter, new: nn.Parameter, axis: Axis, change) -> None:
         """Hand the optimizer's reference and state of a parameter over to its successor."""

@@ -5,15 +5,19 @@ neurons of an MLP or a feed-forward block, channels between two convolutions wit
 Llama's gate/up/down triples and key-value groups with their queries. The residual width, embeddings and the last norm
 never form a group.
 
-Channels are found by tracing the model with torch.fx and following every convolution's output to the one layer that
-reads it. torch-pruning's dependency graph finds the same groups and more (coupled residual channels), but it prunes for
-good: units here come back, with buffers, reservoir and optimizer state, so that only its search could be used, at the
-price of a dependency. Attention and gated blocks are recognised by their parts: their forward passes do not trace.
+Chains of layers are found by tracing with torch.fx and following the output of every convolution and linear layer to
+the one layer that reads it. Of a model whose forward pass does not trace, the submodules that do are followed, on the
+assumption that they are called as a whole. torch-pruning's dependency graph finds the same groups and more (coupled
+residual channels), but it prunes for good: units here come back, with buffers, reservoir and optimizer state, so that
+only its search could be used, at the price of a dependency. Attention and gated blocks are recognised by their parts:
+their forward passes do not trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,13 +28,15 @@ from methods.execution.conv import SelectiveConv2d
 from methods.execution.linear import SelectiveLinear
 
 ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Dropout,
-    nn.Dropout2d, nn.Identity,
+    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh, nn.Hardtanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU,
+    nn.Dropout, nn.Dropout2d, nn.Identity,
 )  # fmt: skip
-POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-CHANNELWISE = (torch.relu, F.relu, F.relu6, F.gelu, F.silu, F.dropout, F.max_pool2d, F.avg_pool2d,
-               F.adaptive_avg_pool2d, torch.flatten)  # fmt: skip
-CHANNELWISE_METHODS = ("relu", "flatten", "contiguous")
+POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.ZeroPad2d)
+ELEMENTWISE_CALLS = (
+    torch.relu, torch.tanh, torch.sigmoid, F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.tanh, F.hardtanh,
+    F.sigmoid, F.leaky_relu, F.elu, F.dropout, F.dropout2d, "relu", "relu_", "tanh", "sigmoid", "contiguous",
+)  # fmt: skip
+POOLING_CALLS = (F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -72,6 +78,11 @@ class UnitGroup:
     resized: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
+def _path(module: str, part: str) -> str:
+    """Name of a module's part; the root's own name is empty."""
+    return f"{module}.{part}" if module else part
+
+
 def _rows(model: nn.Module, name: str, index: Tensor) -> list[Axis]:
     layer = model.get_submodule(name)
     axes = [Axis(name, "weight", 0, index)]
@@ -93,7 +104,8 @@ def _fused_heads(model, name: str, qkv: str, reader: str, heads: int, head_dim: 
     """Heads whose queries, keys and values are three consecutive parts of one layer's output."""
     index = _consecutive(heads, head_dim)
     fused = torch.cat([index + part * heads * head_dim for part in range(3)], dim=1)
-    axes = (*_rows(model, qkv, fused), Axis(reader, "weight", 1, index))
+    reader = _path(name, reader)
+    axes = (*_rows(model, _path(name, qkv), fused), Axis(reader, "weight", 1, index))
     return UnitGroup(reader, "head", heads, axes, reader, head_dim, {name: resized})
 
 
@@ -103,7 +115,7 @@ def _sequential(model: nn.Module, name: str, module: nn.Module) -> list[UnitGrou
         return []
     groups, previous, between = [], None, []
     for child_name, child in module.named_children():
-        path = f"{name}.{child_name}" if name else child_name
+        path = _path(name, child_name)
         if isinstance(child, nn.Linear):
             if previous is not None:
                 group = _neurons(model, [previous], path)
@@ -121,12 +133,12 @@ def _timm_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGrou
     """timm's vision transformers: `Mlp` (fc1, fc2) and `Attention` (fused qkv, proj)."""
     if isinstance(getattr(module, "fc1", None), nn.Linear) and isinstance(getattr(module, "fc2", None), nn.Linear):
         plain = isinstance(getattr(module, "norm", None) or nn.Identity(), nn.Identity)
-        return [_neurons(model, [f"{name}.fc1"], f"{name}.fc2")] if plain else []
+        return [_neurons(model, [_path(name, "fc1")], _path(name, "fc2"))] if plain else []
     if isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(getattr(module, "proj", None), nn.Linear):
         plain = isinstance(module.norm, nn.Identity) and getattr(module, "gate", None) is None
         resized = {"num_heads": 1, "attn_dim": module.head_dim}
         heads, head_dim = module.num_heads, module.head_dim
-        return [_fused_heads(model, name, f"{name}.qkv", f"{name}.proj", heads, head_dim, resized)] if plain else []
+        return [_fused_heads(model, name, "qkv", "proj", heads, head_dim, resized)] if plain else []
     return []
 
 
@@ -135,78 +147,133 @@ def _gpt2_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGrou
     if not isinstance(getattr(module, "c_proj", None), nn.Linear):
         return []
     if isinstance(getattr(module, "c_fc", None), nn.Linear):
-        return [_neurons(model, [f"{name}.c_fc"], f"{name}.c_proj")]
+        return [_neurons(model, [_path(name, "c_fc")], _path(name, "c_proj"))]
     if isinstance(getattr(module, "c_attn", None), nn.Linear) and not module.is_cross_attention:
         resized = {"num_heads": 1, "split_size": module.head_dim}
         heads = module.c_proj.in_features // module.head_dim
-        return [_fused_heads(model, name, f"{name}.c_attn", f"{name}.c_proj", heads, module.head_dim, resized)]
+        return [_fused_heads(model, name, "c_attn", "c_proj", heads, module.head_dim, resized)]
     return []
 
 
 def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
     """Gated feed-forward (gate, up, down) and grouped-query attention (key-value groups with their queries)."""
     if isinstance(getattr(module, "gate_proj", None), nn.Linear):
-        return [_neurons(model, [f"{name}.gate_proj", f"{name}.up_proj"], f"{name}.down_proj")]
+        return [_neurons(model, [_path(name, "gate_proj"), _path(name, "up_proj")], _path(name, "down_proj"))]
     if all(isinstance(getattr(module, f"{part}_proj", None), nn.Linear) for part in "qkvo"):
         head_dim = module.head_dim
         groups = module.k_proj.out_features // head_dim
         width = module.q_proj.out_features // groups
         queries, keys = _consecutive(groups, width), _consecutive(groups, head_dim)
-        axes = _rows(model, f"{name}.q_proj", queries)
-        axes += _rows(model, f"{name}.k_proj", keys) + _rows(model, f"{name}.v_proj", keys)
-        reader = f"{name}.o_proj"
+        axes = _rows(model, _path(name, "q_proj"), queries)
+        axes += _rows(model, _path(name, "k_proj"), keys) + _rows(model, _path(name, "v_proj"), keys)
+        reader = _path(name, "o_proj")
         return [UnitGroup(reader, "head", groups, (*axes, Axis(reader, "weight", 1, queries)), reader, width)]
     return []
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or super().is_leaf_module(module, name)
+        own = isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or hasattr(module, "unit_parameters")
+        return own or super().is_leaf_module(module, name)
 
 
-def _channels(model: nn.Module) -> list[UnitGroup]:
-    """Channels between a convolution and the one convolution or linear layer that reads them."""
-    convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, SelectiveConv2d))]
-    if len(convolutions) < 2:  # a vision transformer's patches
-        return []
+def _graphs(module: nn.Module, name: str = "") -> Iterator[tuple[str, fx.Graph]]:
+    """The graph of a module, or of those of its submodules that trace, each with its name."""
+    if sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in module.modules()) < 2:
+        return
     try:
-        graph = _Tracer().trace(model)
+        yield name, _Tracer().trace(module)
     except Exception:  # fx raises whatever the model's own code raises on a symbolic input
-        return []
-    modules = [(node, model.get_submodule(node.target)) for node in graph.nodes if node.op == "call_module"]
-    starts = [node for node, module in modules if isinstance(module, (nn.Conv2d, SelectiveConv2d))]
-    return [group for node in starts if (group := _follow(model, node)) is not None]
+        for child_name, child in module.named_children():
+            yield from _graphs(child, _path(name, child_name))
 
 
-def _follow(model: nn.Module, node: fx.Node) -> UnitGroup | None:
-    """The group of a convolution's output channels; None where something else than one layer reads them."""
-    producer = model.get_submodule(node.target)
-    size = len(producer.weight)
-    if getattr(producer, "groups", 1) != 1:
+def _chains(model: nn.Module) -> list[UnitGroup]:
+    """Channels and neurons between a convolution or linear layer and the one that reads them."""
+    groups = []
+    for root, graph in _graphs(model):
+        calls = {n: _path(root, n.target) for n in graph.nodes if n.op == "call_module"}
+        times = Counter(calls.values())
+        found = [_follow(model, node, calls) for node in calls]
+        groups += [g for g in found if g is not None and all(times[axis.module] == 1 for axis in g.axes)]
+    return groups
+
+
+def _follow(model: nn.Module, node: fx.Node, calls: dict[fx.Node, str]) -> UnitGroup | None:
+    """The group of a layer's outputs; None where something else than one layer reads them.
+
+    Args:
+        calls: nodes that call a module -> its name in the model.
+    """
+    name, producer = calls[node], model.get_submodule(calls[node])
+    if not isinstance(producer, (nn.Conv2d, nn.Linear)) or getattr(producer, "groups", 1) != 1:
         return None
+    image = flattened = isinstance(producer, (nn.Conv2d, SelectiveConv2d))
+    size = len(producer.weight)
     index = _consecutive(size)
-    axes, resized = _rows(model, node.target, index), {}
-    while len(node.users) == 1:
-        node = next(iter(node.users))
-        module = model.get_submodule(node.target) if node.op == "call_module" else None
-        if isinstance(module, nn.BatchNorm2d):
-            axes += [Axis(node.target, part, 0, index) for part in BATCH_NORM if getattr(module, part) is not None]
-        elif isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels == size > 1:
-            axes += _rows(model, node.target, index)
-            resized[node.target] = {"groups": 1}
+    axes, resized = _rows(model, name, index), {}
+    while len(readers := [user for user in node.users if not _asks_size(user)]) == 1:
+        node = readers[0]
+        name, module = calls.get(node), model.get_submodule(calls[node]) if node in calls else None
+        if image and isinstance(module, nn.BatchNorm2d):
+            axes += [Axis(name, part, 0, index) for part in BATCH_NORM if getattr(module, part) is not None]
+        elif image and _is_depthwise(module, size):
+            axes += _rows(model, name, index)
+            resized[name] = {"groups": 1}
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            inputs = module.weight.shape[1]
-            if inputs % size or getattr(module, "groups", 1) != 1:
+            inputs, reads_images = module.weight.shape[1], isinstance(module, (nn.Conv2d, SelectiveConv2d))
+            if reads_images != image or inputs % size or getattr(module, "groups", 1) != 1:
                 return None
-            reader = Axis(node.target, "weight", 1, _consecutive(size, inputs // size))
-            return UnitGroup(node.target, "neuron", size, (*axes, reader), node.target, inputs // size, resized)
-        elif not (
-            isinstance(module, (*ELEMENTWISE, *POOLING, nn.Flatten))
-            or (node.op == "call_function" and node.target in CHANNELWISE)
-            or (node.op == "call_method" and node.target in CHANNELWISE_METHODS)
-        ):
-            return None
+            if not flattened and inputs != size:
+                return None
+            reader = Axis(name, "weight", 1, _consecutive(size, inputs // size))
+            return UnitGroup(name, "neuron", size, (*axes, reader), name, inputs // size, resized)
+        elif hasattr(module, "unit_parameters") and not flattened:  # an activation with parameters for every neuron
+            axes += [Axis(name, part, 0, index) for part in module.unit_parameters]
+        elif image and _flattens(node, module):
+            image = False
+        elif not _is_one_of(node, module, ELEMENTWISE, ELEMENTWISE_CALLS):
+            if not image or not _is_one_of(node, module, POOLING, POOLING_CALLS):
+                return None
     return None
+
+
+def _is_one_of(node: fx.Node, module: nn.Module | None, modules: tuple, calls: tuple) -> bool:
+    return isinstance(module, modules) if node.op == "call_module" else node.target in calls
+
+
+def _is_depthwise(module: nn.Module | None, size: int) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels == size > 1
+
+
+def _asks_size(node: fx.Node) -> bool:
+    asks = (node.op == "call_method" and node.target in ("size", "dim")) or node.target is len
+    return asks or (node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device"))
+
+
+def _flattens(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether [B, C, height, width] becomes [B, C x pixels], or [B, C] by a mean over the pixels."""
+    if module is not None:
+        return isinstance(module, nn.Flatten) and module.start_dim == 1 and module.end_dim in (-1, 3)
+    given = node.args[1:]
+    if node.target in ("flatten", torch.flatten):
+        named = dict(zip(("start_dim", "end_dim"), given, strict=False)) | node.kwargs
+        return named.get("start_dim") == 1 and named.get("end_dim", -1) in (-1, 3)
+    if node.target in ("mean", torch.mean):
+        named = dict(zip(("dim", "keepdim"), given, strict=False)) | node.kwargs
+        dims = named.get("dim")
+        return isinstance(dims, (tuple, list)) and set(dims) in ({2, 3}, {-2, -1}) and not named.get("keepdim", False)
+    sizes = given[0] if given and isinstance(given[0], (tuple, list)) else given
+    whole_rows = len(sizes) == 2 and _is_batch_size(sizes[0]) and sizes[1] == -1  # a fixed size would not shrink
+    return node.target in ("view", "reshape") and whole_rows
+
+
+def _is_batch_size(value) -> bool:
+    if not isinstance(value, fx.Node):
+        return False
+    if value.target == "size":
+        return value.args[1:] == (0,)
+    return value.target is operator.getitem and value.args[1] == 0 and _asks_size(value.args[0])
 
 
 FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
@@ -218,8 +285,20 @@ FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
 
 
 def find_units(model: nn.Module) -> dict[str, UnitGroup]:
-    """Every unit group of the model by the name of the layer that reads it, in the model's order."""
-    found = _channels(model)
+    """Every unit group of the model by the name of the layer that reads it, in the model's order.
+
+    Groups of parameters that modules share, or that are computed (parametrizations, weight norm), are left out.
+    """
     named = list(model.named_modules())
-    found += [group for name, module in named for find in FINDERS for group in find(model, name, module)]
-    return {group.name: group for group in found}
+    found = [group for name, module in named for find in FINDERS for group in find(model, name, module)]
+    convolutions = sum(isinstance(module, (nn.Conv2d, SelectiveConv2d)) for _, module in named)
+    if convolutions > 1 or all(group.kind == "neuron" for group in found):  # transformers do not trace, and take long
+        found = _chains(model) + found
+    owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    return {group.name: group for group in found if all(_is_own(model, axis, owners) for axis in group.axes)}
+
+
+def _is_own(model: nn.Module, axis: Axis, owners: Counter) -> bool:
+    module = model.get_submodule(axis.module)
+    tensor = module._parameters.get(axis.attribute)
+    return axis.attribute in module._buffers if tensor is None else owners[id(tensor)] == 1

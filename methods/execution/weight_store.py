@@ -203,6 +203,10 @@ class WeightStore:
 
         return _Made(self.layers, make)
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Layer -> shape of its weight as the model defines it: [O, I], of a convolution [O, I, kh, kw]."""
+        return {name: layer.shape for name, layer in self.layers.items()}
+
     def stored_view(self) -> dict[str, StoredView]:
         """The stored weights of each layer whose active ones are all trained ones, without a matrix."""
         views = {}
