@@ -6,6 +6,7 @@ module keeps the position itself: a run resumes at the edge of a segment, bit fo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
@@ -175,10 +176,14 @@ class TrainingModule(L.LightningModule):
         smoothing = self.experiment.recipe.smoothing
         if self.compiled is not None and torch.is_grad_enabled():
             model = self.compiled
+        with self.autocast():
+            return cross_entropy(model, x, y, reduction, smoothing)
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The precision of the recipe's products, in training and evaluation alike."""
         if self.experiment.trainer.precision == "float32":
-            return cross_entropy(model, x, y, reduction, smoothing)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return cross_entropy(model, x, y, reduction, smoothing)
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_of_run.type, torch.bfloat16)
 
     def _compile_from(self) -> int | None:
         """The step from which the model runs compiled: after the last decision, and one step that is counted."""
@@ -250,7 +255,9 @@ def evaluate(module: TrainingModule, split: Split, batch_size: int = 256) -> tup
         x, y = split.inputs[part].to(module.device_of_run), split.targets[part].to(module.device_of_run)
         x, y = module.experiment.dataset.prepare(x, y)
         y = y.flatten()
-        logits = module.model(x).flatten(0, -2).float()
+        with module.autocast():
+            logits = module.model(x)
+        logits = logits.flatten(0, -2).float()
         correct.append(logits.argmax(1) == y)
         loss += float(F.cross_entropy(logits, y, reduction="sum"))
         count += len(y)

@@ -117,7 +117,7 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
     """The trained module, and the reason if it diverged; no example of the test split can be read meanwhile."""
     with sealed():
-        splits = [_placed(split, experiment) for split in experiment.dataset.training()]
+        splits = [placed(split, experiment) for split in experiment.dataset.training()]
         module = TrainingModule(experiment, experiment.dataset.spec(), *splits, meter, reference, progress)
         return module, fit(module, folder, experiment.trainer.checkpoint_every_s)
 
@@ -125,22 +125,22 @@ def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progre
 def _test(module: TrainingModule) -> tuple[dict[str, float], torch.Tensor]:
     """Quality on the test split, read once and at the end, and which predictions are right."""
     with module.meter.phase("eval"):
-        return evaluate(module, _placed(module.experiment.dataset.test(), module.experiment))
+        return evaluate(module, placed(module.experiment.dataset.test(), module.experiment))
 
 
-def _placed(split: Split, experiment: Experiment) -> Split:
+def placed(split: Split, experiment: Experiment) -> Split:
     """A split on the run's device; where it is too large for that, as it is, and its batches move one by one."""
     if not experiment.dataset.resident:
         return split
     return Split(*(tensor.to(experiment.trainer.device) for tensor in split))
 
 
-def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float) -> str | None:
-    """Train to the end with Lightning; the reason if the run diverged."""
+def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segments: int | None = None) -> str | None:
+    """Train with Lightning, to the end or through the first segments only; the reason if the run diverged."""
     edges = segment_edges(module.total_steps, module.experiment.trainer.segments)
     checkpoint = folder / "checkpoint.ckpt"
     trainer = L.Trainer(
-        max_epochs=len(edges),
+        max_epochs=len(edges) if segments is None else segments,
         accelerator={"cuda": "gpu"}.get(module.experiment.trainer.device, module.experiment.trainer.device),
         devices=1,
         logger=False,

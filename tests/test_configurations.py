@@ -15,7 +15,7 @@ from replication.worker import compose
 CONF = config.CONF
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
 STUDIES = {path.stem: path for folder in ("suite", "experiment") for path in sorted((CONF / folder).glob("*.yaml"))}
-EARLIER = {"quick", "methods", "memory"}  # published with records of their own; their headers and arms stay as they are
+EARLIER = {"quick", "methods", "memory"}  # headers of an earlier form, arms without their controls
 EARLIER_RECIPES = {"digits-mlp", "digits-vit", "topics-gpt", "topics-llama", "shakespeare-gru"}
 NEW = sorted(set(STUDIES) - EARLIER)
 CONTROLS = ("dense_short", "dense_reg", "dsc_frozen")

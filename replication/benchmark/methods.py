@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich.progress import track
 from rich.table import Table
 
 from methods.base import Batch
@@ -71,7 +72,7 @@ def main(scale: float, folder: Path) -> None:
     console.print(f"methods: {len(names)} methods, {steps} steps each, about {len(names) * steps * 0.02:.0f} s")
     table = Table("method", "outside forward, backward, optimizer", "seconds of", "in all")
     shares = {}
-    for name in names:
+    for name in track(names, description="methods", console=console):
         shares[name] = parts = selection_share(name, steps)
         spent = parts["decisions_s"] + parts["watching_s"]
         table.add_row(name, f"{100 * parts['share']:.1f} %", f"{spent:.3f}", f"{parts['total_s']:.2f}")
