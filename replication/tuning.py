@@ -15,6 +15,7 @@ import yaml
 from scipy.stats import qmc
 
 from replication import suite as suites
+from replication.config import CONF
 from replication.suite import Job, Suite
 
 FIRST_SEED = 1000  # of trials; reported runs have seeds below
@@ -41,8 +42,8 @@ def _value(at: float, low: float, high: float, logarithmic: bool) -> float:
     return math.exp(math.log(low) + at * math.log(high / low)) if logarithmic else low + at * (high - low)
 
 
-def load_space(model: str) -> Space:
-    """Read conf/space/<model>.yaml.
+def load_space(model: str, optimizer: str) -> Space:
+    """Read the space of a model's recipes with this optimizer from conf/space/<model>.yaml.
 
     Raises:
         ValueError: the model has none, or the file is not of this form.
@@ -52,10 +53,19 @@ def load_space(model: str) -> Space:
         raise ValueError(f"tune=true: model={model} has no space; add conf/space/{model}.yaml, or leave tuning out")
     content = yaml.safe_load(path.read_text())
     try:
-        ranges = {name: (float(low), float(high), bool(log)) for name, (low, high, *log) in content["space"].items()}
-        return Space(int(content["trials"]), ranges)
+        spaces = {
+            kind: {name: (float(low), float(high), bool(log)) for name, (low, high, *log) in space.items()}
+            for kind, space in content["space"].items()
+        }
+        count = int(content["trials"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a space ({error!r}); conf/space/mlp.yaml shows the form") from None
+    if optimizer not in spaces:
+        raise ValueError(
+            f"tune=true: {path} has a space of optimizer={', '.join(spaces)} but none of {optimizer}; add it, or leave "
+            "tuning out"
+        )
+    return Space(count, spaces[optimizer])
 
 
 def arm_of(job: Job) -> tuple[str, ...]:
@@ -69,13 +79,23 @@ def trials(suite: Suite) -> dict[tuple[str, ...], list[Job]]:
     for job in suite.jobs:
         arm = arm_of(job)
         if arm not in found and not any("_frozen" in override for override in arm):
-            points = load_space(_model(arm)).points()
+            points = load_space(_model(arm), _optimizer(arm)).points()
             found[arm] = [Job([*arm, *point, f"seed={FIRST_SEED}"], job.seconds, job.task) for point in points]
     return found
 
 
+def _chosen(arm: tuple[str, ...], key: str) -> str | None:
+    return next((o.partition("=")[2] for o in reversed(arm) if o.startswith(f"{key}=")), None)
+
+
 def _model(arm: tuple[str, ...]) -> str:
-    return next((o.partition("=")[2] for o in reversed(arm) if o.startswith("model=")), "mlp")
+    return _chosen(arm, "model") or "mlp"
+
+
+def _optimizer(arm: tuple[str, ...]) -> str:
+    recipe = _chosen(arm, "recipe") or f"{_chosen(arm, 'dataset') or 'digits'}-{_model(arm)}"
+    content = yaml.safe_load((CONF / "recipe" / f"{recipe}.yaml").read_text())
+    return _chosen(arm, "recipe.optimizer") or content["optimizer"]
 
 
 def tuned(suite: Suite, quality: dict[tuple[str, ...], float | None]) -> Suite:

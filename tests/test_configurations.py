@@ -187,9 +187,12 @@ def test_a_missing_control_would_be_found():
         assert missing_controls(sweep | {"arms": [arm for arm in sweep["arms"] if f"method={gone}" not in arm]}), gone
 
 
-@pytest.mark.parametrize("model", sorted(config.registry("model")))
-def test_every_model_has_a_space_of_recipes(model):
-    space = load_space(model)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_lies_in_a_space_of_its_model_and_optimizer(name):
+    recipe = OmegaConf.load(CONF / "recipe" / f"{name}.yaml")
+    space = load_space(name.split("-")[1], recipe.optimizer)
+    low, high, _ = space.ranges["recipe.learning_rate"]
+    assert low <= recipe.learning_rate <= high
     assert space.trials >= 4 and "recipe.learning_rate" in space.ranges
     assert all(0 < low < high for low, high, _ in space.ranges.values())
     assert len({tuple(point) for point in space.points()}) == space.trials

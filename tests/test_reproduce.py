@@ -15,6 +15,9 @@ sweeps:
 """
 
 
+SPACE = "trials: 2\nspace: {adamw: {recipe.learning_rate: [0.001, 0.1, log]}}\n"
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Runs `replication.reproduce` on a folder of suites of its own; returns exit code, output and errors."""
@@ -103,7 +106,7 @@ def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path):
 
 def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path):
     (tmp_path / "space").mkdir()
-    (tmp_path / "space" / "mlp.yaml").write_text("trials: 2\nspace: {recipe.learning_rate: [0.001, 0.1, log]}\n")
+    (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
     text = SMALL.replace(", method=dsc method.density=0.25 method.interval=4", "").replace("seeds: 2", "seeds: 1")
     code, out, err = command("small", text, "--tune")
     assert code == 0, err
@@ -116,6 +119,13 @@ def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path):
         best = max(mine, key=lambda r: r["quality"]["validation"]["accuracy"])["config"]["recipe"]["learning_rate"]
         assert {r["config"]["recipe"]["learning_rate"] for r in reported if r["method"] == method} == {best}
     assert "4 trials of 2 arms" in (tmp_path / "reports" / "small-tuned" / "report.html").read_text()
+
+
+def test_a_recipe_whose_optimizer_has_no_space_is_refused(command, tmp_path):
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
+    code, _, err = command("small", SMALL.replace("model=mlp,", "model=mlp, recipe=mnist-mlp-textbook,"), "--tune")
+    assert code == 2 and "mlp.yaml has a space of optimizer=adamw but none of sgd" in err
 
 
 def test_the_points_of_a_space_are_fixed_and_lie_inside_it():
