@@ -11,8 +11,13 @@ import pytest
 import torch
 
 from replication import config as configuration
+from replication.datasets.base import sealed
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import choose
+from replication.module import TrainingModule, evaluate
 from replication.record import FIELDS, read_record, write_record
-from replication.run import fail, run, run_folder
+from replication.run import fail, fit, run, run_folder
 from replication.worker import compose
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
@@ -127,20 +132,57 @@ def test_the_test_split_is_out_of_reach_while_a_run_trains(tmp_path):
     assert seen and len(target.dataset.test().inputs) == 360
 
 
-def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tmp_path):
-    from replication.datasets.base import sealed
-    from replication.energy.ledger import Ledger
-    from replication.energy.meter import Meter
-    from replication.energy.sources import choose
-    from replication.module import TrainingModule
+def training_module(folder, *overrides):
+    target = experiment(folder, *overrides)
+    with sealed():
+        splits = target.dataset.training()
+    meter = Meter(choose("none"), Ledger(folder / "energy.jsonl"))
+    return TrainingModule(target, target.dataset.spec(), *splits, meter)
 
-    modules = []
-    for arm in (["method=dense"], ["method=random_erk", "method.density=1.0"], ["method=dense", "seed=1"]):
-        target = experiment(tmp_path, *arm)
-        with sealed():
-            splits = target.dataset.training()
-        meter = Meter(choose("none"), Ledger(tmp_path / "energy.jsonl"))
-        modules.append(TrainingModule(target, target.dataset.spec(), *splits, meter))
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evaluation_multiplies_at_the_precision_of_training(tmp_path, precision):
+    module = training_module(tmp_path, f"trainer.precision={precision}")
+    seen = {"train": set(), "eval": set()}
+    layer = module.model[1]
+    layer.register_forward_hook(lambda _, inputs, y: seen["train" if layer.training else "eval"].add(str(y.dtype)))
+    module.train_steps(0, 2)
+    quality, _ = evaluate(module, module.validation_split)
+    assert seen == {"train": {f"torch.{precision}"}, "eval": {f"torch.{precision}"}}
+    assert 0 < quality["loss"] < 10
+
+
+def test_the_first_segments_alone_end_where_the_whole_run_has_been(tmp_path):
+    whole, part = training_module(tmp_path), training_module(tmp_path)
+    (tmp_path / "part").mkdir()
+    assert fit(part, tmp_path / "part", 0.0, segments=2) is None and part.position.step == 20
+    assert fit(whole, tmp_path, 1e9) is None and whole.position.step == 40
+    accuracy = [[point["validation_accuracy"] for point in module.position.curve] for module in (part, whole)]
+    assert accuracy[0] == accuracy[1][:2]
+    resumed = training_module(tmp_path)
+    assert fit(resumed, tmp_path / "part", 0.0, segments=3) is None
+    assert [point["validation_accuracy"] for point in resumed.position.curve] == accuracy[1][:3]
+
+
+def test_the_benchmark_of_first_epochs_goes_on_and_leaves_the_schedule_whole(tmp_path, monkeypatch):
+    from replication.benchmark import curve
+
+    epoch = 1200 / 16
+    overrides = ("dataset=digits", "model=mlp", "model.widths=[8]", "recipe.batch_size=16", "recipe.steps=300")
+    monkeypatch.setattr(curve, "OVERRIDES", overrides)
+    monkeypatch.setattr(curve, "EPOCHS", 2)
+    curve.main(0.5, tmp_path)
+    first = json.loads((tmp_path / "curve.json").read_text())
+    curve.main(1.0, tmp_path)
+    both = json.loads((tmp_path / "curve.json").read_text())
+    assert [point["epoch"] for point in both["curve"]] == [1, 2] and both["curve"][:1] == first["curve"]
+    assert both["curve"][1]["step"] == 2 * epoch and both["curve"][1]["fraction"] == 0.5
+    assert both["config"]["recipe"]["steps"] == 300 and both["published"]["accuracy"][0] == 55.55
+
+
+def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tmp_path):
+    arms = (["method=dense"], ["method=random_erk", "method.density=1.0"], ["method=dense", "seed=1"])
+    modules = [training_module(tmp_path, *arm) for arm in arms]
     weights = [torch.cat([p.detach().flatten() for p in m.model.parameters()]) for m in modules]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert torch.equal(modules[0].batches(0, 40), modules[1].batches(0, 40))
