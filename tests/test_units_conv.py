@@ -332,3 +332,19 @@ def test_a_block_that_is_the_whole_model_has_its_units():
     assert set(find_units(block)) == {"fc2"}
     attention = timm.models.vision_transformer.Attention(8, 2)
     assert set(find_units(attention)) == {"proj"}
+
+
+def test_layers_beside_attention_are_followed_too():
+    class Hybrid(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 8, 3))
+            self.attention = timm.models.vision_transformer.Attention(8, 2)
+            self.head = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+
+        def forward(self, x):
+            return self.head(self.attention(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
+
+    groups = find_units(Hybrid())
+    assert list(groups) == ["stem.2", "attention.proj", "head.2"]
+    assert [group.kind for group in groups.values()] == ["neuron", "head", "neuron"]

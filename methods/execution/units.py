@@ -9,8 +9,8 @@ Chains of layers are found by tracing with torch.fx and following the output of 
 the one layer that reads it. Of a model whose forward pass does not trace, the submodules that do are followed, on the
 assumption that they are called as a whole. torch-pruning's dependency graph finds the same groups and more (coupled
 residual channels), but it prunes for good: units here come back, with buffers, reservoir and optimizer state, so that
-only its search could be used, at the price of a dependency. Attention and gated blocks are recognised by their parts:
-their forward passes do not trace.
+only its search could be used, at the price of a dependency. Attention, GPT-2's and gated blocks are recognised by their
+parts: their forward passes do not trace, or not to functions of one input.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -109,37 +109,14 @@ def _fused_heads(model, name: str, qkv: str, reader: str, heads: int, head_dim: 
     return UnitGroup(reader, "head", heads, axes, reader, head_dim, {name: resized})
 
 
-def _sequential(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
-    """Linear layers that follow each other with only elementwise functions between them."""
-    if not isinstance(module, nn.Sequential):
+def _timm_attention(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
+    """timm's vision transformers: heads of a fused `qkv`, read by `proj`."""
+    if not all(isinstance(getattr(module, part, None), nn.Linear) for part in ("qkv", "proj")):
         return []
-    groups, previous, between = [], None, []
-    for child_name, child in module.named_children():
-        path = _path(name, child_name)
-        if isinstance(child, nn.Linear):
-            if previous is not None:
-                group = _neurons(model, [previous], path)
-                extra = tuple(Axis(name, part, 0, _consecutive(group.size)) for name, part in between)
-                groups.append(replace(group, axes=group.axes + extra))
-            previous, between = path, []
-        elif hasattr(child, "unit_parameters"):  # an activation with parameters of its own for every neuron
-            between += [(path, part) for part in child.unit_parameters]
-        elif not isinstance(child, ELEMENTWISE):
-            previous = None
-    return groups
-
-
-def _timm_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
-    """timm's vision transformers: `Mlp` (fc1, fc2) and `Attention` (fused qkv, proj)."""
-    if isinstance(getattr(module, "fc1", None), nn.Linear) and isinstance(getattr(module, "fc2", None), nn.Linear):
-        plain = isinstance(getattr(module, "norm", None) or nn.Identity(), nn.Identity)
-        return [_neurons(model, [_path(name, "fc1")], _path(name, "fc2"))] if plain else []
-    if isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(getattr(module, "proj", None), nn.Linear):
-        plain = isinstance(module.norm, nn.Identity) and getattr(module, "gate", None) is None
-        resized = {"num_heads": 1, "attn_dim": module.head_dim}
-        heads, head_dim = module.num_heads, module.head_dim
-        return [_fused_heads(model, name, "qkv", "proj", heads, head_dim, resized)] if plain else []
-    return []
+    if not isinstance(module.norm, nn.Identity) or getattr(module, "gate", None) is not None:
+        return []
+    resized = {"num_heads": 1, "attn_dim": module.head_dim}
+    return [_fused_heads(model, name, "qkv", "proj", module.num_heads, module.head_dim, resized)]
 
 
 def _gpt2_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
@@ -177,21 +154,30 @@ class _Tracer(fx.Tracer):
         return own or super().is_leaf_module(module, name)
 
 
-def _graphs(module: nn.Module, name: str = "") -> Iterator[tuple[str, fx.Graph]]:
-    """The graph of a module, or of those of its submodules that trace, each with its name."""
-    if sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in module.modules()) < 2:
+def _graphs(module: nn.Module, name: str, known: set[nn.Module]) -> Iterator[tuple[str, fx.Graph]]:
+    """The graph of a module, or of those of its submodules that trace, each with its name.
+
+    Args:
+        known: layers of groups that have been found; what contains one is not traced as a whole.
+    """
+    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    if len(layers) < 2:
         return
     try:
-        yield name, _Tracer().trace(module)
+        graph = None if known.intersection(layers) else _Tracer().trace(module)
     except Exception:  # fx raises whatever the model's own code raises on a symbolic input
-        for child_name, child in module.named_children():
-            yield from _graphs(child, _path(name, child_name))
+        graph = None
+    if graph is not None:
+        yield name, graph
+        return
+    for child_name, child in module.named_children():
+        yield from _graphs(child, _path(name, child_name), known)
 
 
-def _chains(model: nn.Module) -> list[UnitGroup]:
+def _chains(model: nn.Module, known: set[nn.Module]) -> list[UnitGroup]:
     """Channels and neurons between a convolution or linear layer and the one that reads them."""
     groups = []
-    for root, graph in _graphs(model):
+    for root, graph in _graphs(model, "", known):
         calls = {n: _path(root, n.target) for n in graph.nodes if n.op == "call_module"}
         times = Counter(calls.values())
         found = [_follow(model, node, calls) for node in calls]
@@ -276,12 +262,7 @@ def _is_batch_size(value) -> bool:
     return value.target is operator.getitem and value.args[1] == 0 and _asks_size(value.args[0])
 
 
-FINDERS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [
-    _sequential,
-    _timm_block,
-    _gpt2_block,
-    _llama_block,
-]
+BLOCKS: list[Callable[[nn.Module, str, nn.Module], list[UnitGroup]]] = [_timm_attention, _gpt2_block, _llama_block]
 
 
 def find_units(model: nn.Module) -> dict[str, UnitGroup]:
@@ -289,13 +270,12 @@ def find_units(model: nn.Module) -> dict[str, UnitGroup]:
 
     Groups of parameters that modules share, or that are computed (parametrizations, weight norm), are left out.
     """
-    named = list(model.named_modules())
-    found = [group for name, module in named for find in FINDERS for group in find(model, name, module)]
-    convolutions = sum(isinstance(module, (nn.Conv2d, SelectiveConv2d)) for _, module in named)
-    if convolutions > 1 or all(group.kind == "neuron" for group in found):  # transformers do not trace, and take long
-        found = _chains(model) + found
+    found = [group for name, module in model.named_modules() for find in BLOCKS for group in find(model, name, module)]
+    known = {model.get_submodule(axis.module) for group in found for axis in group.axes}
+    found = _chains(model, known) + found
     owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    return {group.name: group for group in found if all(_is_own(model, axis, owners) for axis in group.axes)}
+    groups = {group.name: group for group in found if all(_is_own(model, axis, owners) for axis in group.axes)}
+    return {name: groups[name] for name, _ in model.named_modules() if name in groups}
 
 
 def _is_own(model: nn.Module, axis: Axis, owners: Counter) -> bool:
