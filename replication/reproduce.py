@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from datetime import timedelta
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--reports", default="reports", help="folder of the reports")
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as good as Ctrl-C
     try:
         return reproduce(options)
     except ValueError as error:

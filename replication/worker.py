@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -85,6 +86,13 @@ def _identity(experiment: configuration.Experiment) -> dict:
     }
 
 
+def _report(connection, done: int, total: int) -> None:
+    try:
+        connection.send(("progress", done, total))
+    except BrokenPipeError:  # the parent was killed; the run goes on from its checkpoint when it is started again
+        raise SystemExit from None
+
+
 def work(connection, overrides: list[str], suite: str | None) -> None:
     """Do one run and tell the parent: ("progress", done, total) and at last ("ended", action, status, reason)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
@@ -93,9 +101,7 @@ def work(connection, overrides: list[str], suite: str | None) -> None:
         experiment = None
         try:
             experiment = compose(overrides)
-            action, record, _ = perform(
-                experiment, suite=suite, progress=lambda done, total: connection.send(("progress", done, total))
-            )
+            action, record, _ = perform(experiment, suite=suite, progress=partial(_report, connection))
             ended = (action, record["status"], record["reason"])
         except Exception as error:
             mistake = isinstance(error, (ValueError, HydraException))

@@ -4,9 +4,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -84,6 +86,31 @@ def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
     assert record["weights_sha256"] == whole["weights_sha256"]
     assert record["segments"] == 2
     assert record["energy"]["spent_j"] >= record["energy"]["productive_j"] > 0
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
+    sweep = "{overrides: [dataset=digits, model=mlp, recipe.steps=4000], seeds: 1, seconds: 1, arms: [method=dense]}"
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "long.yaml").write_text(f"title: Long\nsweeps: [{sweep}]\n")
+    code = (
+        "import pathlib, sys; from replication import reproduce, suite; suite.CONF = pathlib.Path(sys.argv[3]); "
+        "sys.exit(reproduce.main())"
+    )
+    arguments = ["long", "--results", tmp_path, "--reports", tmp_path / "reports"]
+    with open(tmp_path / "log", "w") as log:
+        command = [sys.executable, "-c", code, *arguments]
+        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=log, stderr=log)
+    while not list(tmp_path.rglob("energy.jsonl")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(by)
+    assert process.wait(30) == (130 if by is signal.SIGTERM else -by)
+    folder = next(tmp_path.rglob("energy.jsonl")).parent
+    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock", timeout=60):
+        record = read_record(folder)  # the run has let go of the machine
+    assert record is None or record["status"] == "finished"
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said and (by is signal.SIGKILL or "goes on where it stopped" in said)
 
 
 def test_a_finished_run_is_skipped_and_a_failed_one_is_not(tmp_path):
