@@ -150,7 +150,8 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        own = isinstance(module, (nn.BatchNorm2d, SelectiveLinear)) or hasattr(module, "unit_parameters")
+        known = (nn.BatchNorm2d, SelectiveLinear, *ELEMENTWISE, *POOLING)  # and what is derived from them
+        own = isinstance(module, known) or hasattr(module, "unit_parameters")
         return own or super().is_leaf_module(module, name)
 
 
