@@ -24,11 +24,11 @@ from replication.config import Experiment, Recipe
 from replication.datasets.base import DataSpec, Split
 from replication.energy.meter import Meter
 
-# Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
-# (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
 
+# Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
+# (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
 BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
 
 
