@@ -27,8 +27,7 @@ def table() -> str:
                 "method": f"`{name}`",
                 "what it does": describe(cls)[0].rstrip("."),
                 "family": method.family.replace("_", " "),
-                "selects": ", ".join(sorted(method.selects)) or "nothing",
-                "executed": method.physicality,
+                "selects": ", ".join(sorted({part.selects for part in method.parts()} - {""})) or "nothing",
                 "extra cost": method.extra_cost,
                 "source": method.source,
             }

@@ -21,7 +21,8 @@ import methods
 import replication.datasets
 import replication.models
 from methods.base import Method
-from methods.execution.backends import BACKENDS, can_store, check
+from methods.execution.parts.weights import can_store, check_storage
+from methods.execution.storage.choice import STORAGES
 from replication.datasets.base import Dataset
 from replication.models.base import Model
 from replication.registry import create, describe, discover
@@ -93,7 +94,7 @@ class Trainer:
     precision: str
     segments: int
     checkpoint_every_s: float
-    backend: str = "masked"
+    storage: str = "masked"
     channels_last: bool = True
     compile: bool = False
 
@@ -102,8 +103,8 @@ class Trainer:
             raise ValueError(f"trainer.device={self.device}: unknown; choose one of cpu, cuda, mps")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"trainer.precision={self.precision}: unknown; choose one of bfloat16, float32")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"trainer.backend={self.backend}: unknown; choose one of {', '.join(sorted(BACKENDS))}")
+        if self.storage not in STORAGES:
+            raise ValueError(f"trainer.storage={self.storage}: unknown; choose one of {', '.join(sorted(STORAGES))}")
         for name in ("threads", "segments"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: expected 1 or more")
@@ -129,14 +130,14 @@ class Experiment:
     @property
     def stores(self) -> bool:
         """Whether weights that are not selected need not be computed or stored."""
-        return self.trainer.backend != "masked" and (
-            can_store(self.method) or (self.trainer.backend == "semi_structured" and "weights" in self.method.selects)
-        )
+        parts = self.method.parts()
+        keeps = self.trainer.storage == "semi_structured" and any(part.selects == "weights" for part in parts)
+        return self.trainer.storage != "masked" and (can_store(parts) or keeps)
 
     @property
     def simulated(self) -> bool:
         """Whether what is not selected is computed all the same."""
-        return self.method.simulated and not self.stores
+        return any(part.simulated(self.trainer.storage) for part in self.method.parts())
 
     @property
     def label(self) -> str:
@@ -144,7 +145,7 @@ class Experiment:
         label = self.method.label()
         if not self.stores:
             return label
-        return f"{label[:-1]}, {self.trainer.backend})" if label.endswith(")") else f"{label} ({self.trainer.backend})"
+        return f"{label[:-1]}, {self.trainer.storage})" if label.endswith(")") else f"{label} ({self.trainer.storage})"
 
     @property
     def steps(self) -> int:
@@ -194,7 +195,7 @@ def _plain(value: Any) -> Any:
         return {"name": value.name()} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def build(cfg: DictConfig) -> Experiment:
@@ -217,8 +218,9 @@ def build(cfg: DictConfig) -> Experiment:
     recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
     recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
-    check(trainer.backend, parts["method"])
-    fine = {"weights", "operands", "tokens"} & parts["method"].selects
+    method_parts = parts["method"].parts()
+    check_storage(trainer.storage, parts["method"].name(), method_parts)
+    fine = {part.selects for part in method_parts if not part.compiles}
     if trainer.compile and fine:
         raise ValueError(
             f"trainer.compile=true: {parts['method'].name()} selects {', '.join(sorted(fine))}, whose products run one "

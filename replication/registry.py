@@ -36,7 +36,8 @@ def discover(package, base):
     """Find the plug-ins of a package, importing each of its modules.
 
     Args:
-        package: a package or its dotted name; sub-packages, `base` and modules starting with "_" are skipped.
+        package: a package or its dotted name, searched with its sub-packages; `base` and modules starting with "_" are
+            skipped.
         base: the class that plug-ins derive from.
     Returns:
         module name -> its one public class derived from `base`, sorted by name; modules without one are left out.
@@ -47,9 +48,12 @@ def discover(package, base):
     found = {}
     for module_info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         name = module_info.name
-        if module_info.ispkg or name == "base" or name.startswith("_"):
+        if name == "base" or name.startswith("_"):
             continue
         module = importlib.import_module(f"{package.__name__}.{name}")
+        if module_info.ispkg:
+            found |= discover(module, base)
+            continue
         classes = [value for value in vars(module).values() if _is_plugin(value, module, base)]
         if len(classes) > 1:
             listed = ", ".join(cls.__name__ for cls in classes)
@@ -59,7 +63,7 @@ def discover(package, base):
             if parameters is None or not parameters.frozen:
                 raise TypeError(f"{module.__name__}.{cls.__name__}: decorate it with @dataclass(frozen=True)")
             found[name] = cls
-    return found
+    return dict(sorted(found.items()))
 
 
 def create(kind, registry, name, /, **options):

@@ -112,7 +112,7 @@ def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message)
 
 
 def test_options_that_a_recipe_does_not_list_can_be_set():
-    recipe = compose(["recipe.schedule=cosine", "recipe.smoothing=0.1", "trainer.backend=auto"]).recipe
+    recipe = compose(["recipe.schedule=cosine", "recipe.smoothing=0.1", "trainer.storage=auto"]).recipe
     assert recipe.schedule == "cosine" and recipe.smoothing == 0.1
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from methods.base import UpdateSchedule
+from methods.topology import UpdateSchedule
 from replication import config
 from replication.tuning import load_space
 from replication.worker import compose

@@ -4,15 +4,16 @@ import pytest
 import torch
 
 import methods
-from methods.base import Method, Topology
-from methods.dsc import Dsc
-from methods.rigl import Rigl
-from methods.set import Set
+from methods.base import Method
+from methods.dynamic.rigl import Rigl
+from methods.dynamic.set import Set
+from methods.neurons.dsc import Dsc
+from methods.topology import Topology
 from replication.registry import discover
 from tests.conformance import CHECKS, small_options
 
 METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
-METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], backend="masked")
+METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], units="masked")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -64,9 +65,10 @@ class AnyDensity(Set):
 class Boast(Set):
     """Claims to be physical and multiplies by zero."""
 
-    @property
-    def simulated(self):
-        return False
+    def parts(self):
+        (weights,) = super().parts()
+        weights.simulated = lambda storage: False
+        return [weights]
 
 
 BROKEN = [GlobalRandomness, LosesWeights, Forgetful, AnyDensity, Boast]
