@@ -20,8 +20,8 @@ from methods.products import ALL, Product, Selection, exact
 from methods.selective.selective_backprop import SelectiveBackprop
 from methods.static.snip import Snip
 from methods.topology import Topology, UpdateSchedule
-from replication.lightning_callback import SessionCallback
 from replication.datasets.base import DataSpec
+from replication.lightning_callback import SessionCallback
 from replication.models.gpt import Gpt
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 

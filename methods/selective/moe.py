@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from methods.base import Method
 from methods.execution.parts import Modules, Part
+from methods.execution.prunable import to_matrix
+from methods.execution.units.groups import is_linear, num_inputs
 from methods.options import Count, Strength, Within
 from methods.views import Site
 
@@ -46,17 +48,19 @@ class Experts(nn.Module):
     """
 
     def __init__(
-        self, producers: list[nn.Linear], act: nn.Module, reader: nn.Linear, experts: int, top: int, balance: float
+        self, producers: list[nn.Module], act: nn.Module, reader: nn.Module, experts: int, top: int, balance: float
     ):
         super().__init__()
         self.experts, self.top, self.balance, self.act = experts, top, balance, act
         device = reader.weight.device
-        part = reader.in_features // experts
-        self.router = nn.Linear(producers[0].in_features, experts, bias=False, device=device)
-        self.inside = nn.ParameterList(p.weight.detach().clone().view(experts, part, -1) for p in producers)
+        part = num_inputs(reader) // experts
+        self.router = nn.Linear(num_inputs(producers[0]), experts, bias=False, device=device)
+        inside = [to_matrix(p, p.weight.detach()).clone(memory_format=torch.contiguous_format) for p in producers]
+        self.inside = nn.ParameterList(weight.view(experts, part, -1) for weight in inside)
         biases = [p.bias.detach().clone().view(experts, part) for p in producers if p.bias is not None]
         self.biases = nn.ParameterList(biases)
-        outside = reader.weight.detach().view(-1, experts, part).transpose(0, 1) * math.sqrt(experts / top)
+        outside = to_matrix(reader, reader.weight.detach()).reshape(-1, experts, part).transpose(0, 1)
+        outside = outside * math.sqrt(experts / top)
         self.outside = nn.Parameter(outside.contiguous())  # [E, O, part]
         self.bias = None if reader.bias is None else nn.Parameter(reader.bias.detach().clone())
 
@@ -111,7 +115,7 @@ class Moe(Method):
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 for producers, act, reader in LAYOUTS:
-                    if all(isinstance(getattr(child, part, None), nn.Linear) for part in (*producers, reader)):
+                    if all(is_linear(getattr(child, part, None)) for part in (*producers, reader)):
                         layers = [getattr(child, part) for part in producers]
                         setattr(module, name, self._experts(layers, getattr(child, act), getattr(child, reader)))
                         found += 1
@@ -126,7 +130,7 @@ class Moe(Method):
         if not found:
             raise ValueError("moe: found no feed-forward block; choose a model with hidden neurons")
 
-    def _experts(self, producers: list[nn.Linear], act: nn.Module, reader: nn.Linear) -> Experts:
-        if reader.in_features % self.experts:
-            raise ValueError(f"experts={self.experts}: expected a divisor of {reader.in_features} hidden neurons")
+    def _experts(self, producers: list[nn.Module], act: nn.Module, reader: nn.Module) -> Experts:
+        if num_inputs(reader) % self.experts:
+            raise ValueError(f"experts={self.experts}: expected a divisor of {num_inputs(reader)} hidden neurons")
         return Experts(producers, act, reader, self.experts, self.top, self.balance)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.base import Method
+from methods.execution.loss import logits_of
 from methods.execution.parts import Gradient, Part, Weights
+from methods.execution.prunable import to_matrix
 from methods.options import Fraction, Within
 from methods.tools.importance import top_global
 from methods.topology import Topology
@@ -42,13 +44,15 @@ class Grasp(Method):
         inputs, targets, _ = net.batch
 
         def hessian_gradient(model: nn.Module) -> dict[str, Tensor]:
-            weights = {name: model.get_submodule(name).weight for name in net.layers}
+            layers = {name: model.get_submodule(name) for name in net.layers}
+            weights = [layer.weight for layer in layers.values()]
             with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
-                logits = model(inputs).flatten(0, -2).float() / self.temperature
+                logits = logits_of(model(inputs)).flatten(0, -2).float() / self.temperature
             loss = F.cross_entropy(logits, targets.flatten())
-            gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            gradients = torch.autograd.grad(loss, weights, create_graph=True)
             product = sum((gradient * gradient.detach()).sum() for gradient in gradients)
-            return dict(zip(weights, torch.autograd.grad(product, list(weights.values())), strict=True))
+            products = torch.autograd.grad(product, weights)
+            return {name: to_matrix(layers[name], hg) for name, hg in zip(layers, products, strict=True)}
 
         products = net.probe(hessian_gradient)
         scores = {name: layer.weight * products[name] for name, layer in net.layers.items()}  # minus the paper's

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method
+from methods.execution.loss import logits_of
 from methods.execution.parts import Gradient, Part, Weights
+from methods.execution.prunable import from_matrix, to_matrix
 from methods.options import Count, Fraction
 from methods.tools.importance import top_global
 from methods.topology import Topology
@@ -51,11 +53,12 @@ class Synflow(Method):
 def synaptic_flow(model: nn.Module, example: Tensor, masks: dict[str, Tensor]) -> dict[str, Tensor]:
     """|theta dR/dtheta| of every layer of the model, which is left with absolute, masked weights in evaluation mode."""
     model.eval()
+    layers = {name: model.get_submodule(name) for name in masks}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()
         for name, mask in masks.items():
-            model.get_submodule(name).weight.mul_(mask)
-    weights = {name: model.get_submodule(name).weight for name in masks}
-    gradients = torch.autograd.grad(model(example).sum(), list(weights.values()))
-    return {name: (g * weights[name]).detach().abs() for name, g in zip(weights, gradients, strict=True)}
+            layers[name].weight.mul_(from_matrix(layers[name], mask))
+    gradients = torch.autograd.grad(logits_of(model(example)).sum(), [layer.weight for layer in layers.values()])
+    flow = zip(layers.items(), gradients, strict=True)
+    return {name: to_matrix(layer, (g * layer.weight).detach().abs()) for (name, layer), g in flow}

@@ -47,7 +47,7 @@ class Modules(Part):
         site = Site(
             training=context.training,
             batch=lambda: context.batch if context.on_batch else None,
-            layers=lambda: {n: v for n, v in prunable_layers(context.model).items() if isinstance(v, nn.Linear)},
+            layers=lambda: {n: v for n, v in prunable_layers(context.model).items() if v.weight.ndim == 2},
             units=lambda: find_units(context.model),
             total_steps=context.total_steps,
             charge=context.charge,

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from methods.execution.prunable import is_conv1d
 from methods.execution.storage.masked import MaskedWeight
 
 ELEMENTWISE = (
@@ -47,10 +48,7 @@ class Axis:
     attribute: str  # of a parameter or a buffer, such as "weight"
     dim: int
     index: Tensor  # long [n, k]: entries of this dimension that belong to each unit, in the full model
-
-    @property
-    def produces(self) -> bool:
-        return self.dim == 0
+    produces: bool = True  # the parameter makes the units' output; else it reads it
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,26 @@ def _path(module: str, part: str) -> str:
     return f"{module}.{part}" if module else part
 
 
+def is_linear(module: nn.Module | None) -> bool:
+    """Whether a module is a linear layer, transformers' `Conv1D` included."""
+    return isinstance(module, nn.Linear) or (module is not None and is_conv1d(module))
+
+
+def num_inputs(layer: nn.Module) -> int:
+    """Inputs of a linear layer, transformers' `Conv1D` included."""
+    return layer.weight.shape[0 if is_conv1d(layer) else 1]
+
+
 def _rows(model: nn.Module, name: str, index: Tensor) -> list[Axis]:
+    """What makes units: the outputs of a layer."""
     layer = model.get_submodule(name)
-    axes = [Axis(name, "weight", 0, index)]
+    axes = [Axis(name, "weight", 1 if is_conv1d(layer) else 0, index)]
     return axes if layer.bias is None else [*axes, Axis(name, "bias", 0, index)]
+
+
+def _columns(model: nn.Module, name: str, index: Tensor) -> Axis:
+    """What reads units: the inputs of a layer."""
+    return Axis(name, "weight", 0 if is_conv1d(model.get_submodule(name)) else 1, index, produces=False)
 
 
 def _consecutive(size: int, width: int = 1) -> Tensor:
@@ -93,10 +107,10 @@ def _consecutive(size: int, width: int = 1) -> Tensor:
 
 
 def _neurons(model: nn.Module, producers: list[str], reader: str) -> UnitGroup:
-    size = model.get_submodule(reader).in_features
+    size = num_inputs(model.get_submodule(reader))
     index = _consecutive(size)
     axes = [axis for name in producers for axis in _rows(model, name, index)]
-    return UnitGroup(reader, "neuron", size, (*axes, Axis(reader, "weight", 1, index)), reader, 1)
+    return UnitGroup(reader, "neuron", size, (*axes, _columns(model, reader, index)), reader, 1)
 
 
 def _fused_heads(model, name: str, qkv: str, reader: str, heads: int, head_dim: int, resized) -> UnitGroup:
@@ -104,7 +118,7 @@ def _fused_heads(model, name: str, qkv: str, reader: str, heads: int, head_dim: 
     index = _consecutive(heads, head_dim)
     fused = torch.cat([index + part * heads * head_dim for part in range(3)], dim=1)
     reader = _path(name, reader)
-    axes = (*_rows(model, _path(name, qkv), fused), Axis(reader, "weight", 1, index))
+    axes = (*_rows(model, _path(name, qkv), fused), _columns(model, reader, index))
     return UnitGroup(reader, "head", heads, axes, reader, head_dim, {name: resized})
 
 
@@ -119,14 +133,14 @@ def _timm_attention(model: nn.Module, name: str, module: nn.Module) -> list[Unit
 
 
 def _gpt2_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGroup]:
-    """transformers' GPT-2 with linear layers in place of Conv1D: `c_fc`, `c_proj` and fused `c_attn`, `c_proj`."""
-    if not isinstance(getattr(module, "c_proj", None), nn.Linear):
+    """transformers' GPT-2, with its Conv1D or with linear layers: `c_fc`, `c_proj` and fused `c_attn`, `c_proj`."""
+    if not is_linear(getattr(module, "c_proj", None)):
         return []
-    if isinstance(getattr(module, "c_fc", None), nn.Linear):
+    if is_linear(getattr(module, "c_fc", None)):
         return [_neurons(model, [_path(name, "c_fc")], _path(name, "c_proj"))]
-    if isinstance(getattr(module, "c_attn", None), nn.Linear) and not module.is_cross_attention:
+    if is_linear(getattr(module, "c_attn", None)) and not module.is_cross_attention:
         resized = {"num_heads": 1, "split_size": module.head_dim}
-        heads = module.c_proj.in_features // module.head_dim
+        heads = num_inputs(module.c_proj) // module.head_dim
         return [_fused_heads(model, name, "c_attn", "c_proj", heads, module.head_dim, resized)]
     return []
 
@@ -143,7 +157,7 @@ def _llama_block(model: nn.Module, name: str, module: nn.Module) -> list[UnitGro
         axes = _rows(model, _path(name, "q_proj"), queries)
         axes += _rows(model, _path(name, "k_proj"), keys) + _rows(model, _path(name, "v_proj"), keys)
         reader = _path(name, "o_proj")
-        return [UnitGroup(reader, "head", groups, (*axes, Axis(reader, "weight", 1, queries)), reader, width)]
+        return [UnitGroup(reader, "head", groups, (*axes, _columns(model, reader, queries)), reader, width)]
     return []
 
 
@@ -212,7 +226,7 @@ def _follow(model: nn.Module, node: fx.Node, calls: dict[fx.Node, str]) -> UnitG
                 return None
             if not flattened and inputs != size:
                 return None
-            reader = Axis(name, "weight", 1, _consecutive(size, inputs // size))
+            reader = Axis(name, "weight", 1, _consecutive(size, inputs // size), produces=False)
             return UnitGroup(name, "neuron", size, (*axes, reader), name, inputs // size, resized)
         elif hasattr(module, "unit_parameters") and not flattened:  # an activation with parameters for every neuron
             axes += [Axis(name, part, 0, index) for part in module.unit_parameters]

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from methods.execution.prunable import is_conv1d
 from methods.execution.units.groups import Axis, UnitGroup
 from methods.topology import Fold
 
@@ -40,7 +41,7 @@ class UnitStore:
         self.layer_shapes = {
             name: tuple(module.weight.shape)
             for name, module in model.named_modules()
-            if isinstance(module, (nn.Linear, nn.Conv2d))
+            if isinstance(module, (nn.Linear, nn.Conv2d)) or is_conv1d(module)
         }
         self.positions = dict.fromkeys(self.layer_shapes, 1)  # outputs of a layer per example or token
         for name in self.layer_shapes:
@@ -91,6 +92,10 @@ class UnitStore:
             cost += 6.0 * axis.index.shape[1] * math.prod(others) * self.positions[axis.module]
         return cost
 
+    def _reading(self, group: UnitGroup) -> Axis:
+        """The axis by which the group's reader reads it."""
+        return next(axis for axis in group.axes if not axis.produces)
+
     def _weight_axes(self, name: str) -> list[Axis]:
         """Axes of a group in weights, scales of norms left out."""
         return [a for a in self.groups[name].axes if a.attribute == "weight" and self._tensor(a).ndim > 1]
@@ -109,7 +114,7 @@ class UnitStore:
         grad = self.model.get_submodule(group.reads).weight.grad
         norms = torch.zeros(group.size)
         if grad is not None:
-            columns = grad.square().transpose(0, 1).flatten(1).sum(1)
+            columns = grad.square().transpose(0, self._reading(group).dim).flatten(1).sum(1)
             squares = columns.view(-1, group.width).sum(1).sqrt().cpu()
             norms[alive] = squares if self.compact else squares[alive]
         return norms
@@ -255,13 +260,14 @@ class UnitStore:
     def _hand_over(self, group: UnitGroup, leaving: Tensor, fold: Fold) -> None:
         """Add a leaving unit's outgoing weights to its twin's, or its constant output to the reader's bias."""
         reader = self.model.get_submodule(group.reads)
-        live = self.live[group.reads, "weight"][1]
+        dim = self._reading(group).dim
+        live, columns = self.live[group.reads, "weight"][dim], reader.weight.transpose(0, dim)
         for unit in (leaving & ((fold.twin >= 0) | (fold.constant != 0))).nonzero().flatten().tolist():
-            column = reader.weight[:, self._places(live, live.new_tensor([unit]))].flatten()
+            column = columns[self._places(live, live.new_tensor([unit]))].flatten()
             twin = int(fold.twin[unit])
             if twin >= 0:
                 place = int(self._places(live, live.new_tensor([twin])))
-                reader.weight[:, place] += fold.scale[unit] * column
+                columns[place] += fold.scale[unit] * column
             else:
                 reader.bias += fold.constant[unit] * column
 
@@ -278,3 +284,5 @@ class UnitStore:
                 module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
             elif isinstance(module, nn.BatchNorm2d):
                 module.num_features = count
+            elif is_conv1d(module):
+                module.nx, module.nf = module.weight.shape
