@@ -255,12 +255,7 @@ def measured_physicality(method: Method) -> str:
     is neither computed nor stored; partial: a part of the step; masked: simulated on dense kernels.
     """
     training = Training(method).run()
-    executed, ideal = training.session.executed_flops, training.session.ideal_flops
-    x, y = training.inputs[:BATCH], training.targets[:BATCH]
-    model = network() if isinstance(training.model, nn.Sequential) else transformer(kind_of(training), 1.0)[0]
-    plain = Session(model, Dense(), torch.optim.SGD(model.parameters()), total_steps=1)
-    step = plain.count_step(lambda: plain.context.loss(model, x, y, "mean").backward())
-    everything = len(training.rates) * step.executed
+    executed, ideal, everything = training.session.executed_flops, training.session.ideal_flops, dense_flops(training)
     assert 0 < ideal <= 1.001 * executed
     if not selected(method):
         return "nothing"
@@ -273,6 +268,15 @@ def check_what_it_says_it_skips_is_skipped(method: Method) -> None:
     """A method whose parts simulate executes more than it selects; one whose parts do not, less than dense training."""
     simulated = any(part.simulated("masked") for part in method.parts())
     assert measured_physicality(method) != ("physical" if simulated else "masked")
+
+
+def dense_flops(training: Training) -> float:
+    """FLOPs of dense training of the same model for as many steps."""
+    x, y = training.inputs[:BATCH], training.targets[:BATCH]
+    model = network() if isinstance(training.model, nn.Sequential) else transformer(kind_of(training), 1.0)[0]
+    plain = Session(model, Dense(), torch.optim.SGD(model.parameters()), total_steps=1)
+    step = plain.count_step(lambda: plain.context.loss(model, x, y, "mean").backward())
+    return len(training.rates) * step.executed
 
 
 def kind_of(training: Training) -> str:

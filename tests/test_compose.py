@@ -1,5 +1,6 @@
 """Stacks of methods, and the random twin of any method."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -14,13 +15,20 @@ from methods.execution.parts import Operands, Samples, Units
 from methods.neurons.dsc import Dsc
 from methods.selective.compose import Compose
 from methods.selective.infobatch import Infobatch
+from methods.selective.layer_freeze import LayerFreeze
+from methods.selective.memory import Memory
+from methods.selective.mesimp import Mesimp
+from methods.selective.moe import Moe
+from methods.selective.progressive_length import ProgressiveLength
+from methods.selective.random_ltd import RandomLtd
 from methods.selective.selective_backprop import SelectiveBackprop
+from methods.selective.swat import Swat
 from methods.static.magnitude_structured import MagnitudeStructured
 from methods.static.snip import Snip
 from methods.topology import UpdateSchedule
 from replication import config as configuration
 from replication.registry import create
-from tests.conformance import CHECKS, Training
+from tests.conformance import CHECKS, Training, dense_flops, small_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +72,39 @@ STACKS = {
 @pytest.mark.parametrize("name", STACKS)
 def test_stacks_conform(name, check):
     check(STACKS[name])
+
+
+def small(cls):
+    return cls(**small_options(cls))
+
+
+# Stack -> FLOPs executed over those of dense training of the same model.
+DEEP_STACKS = {
+    (Moe, Infobatch, ProgressiveLength): 0.32,
+    (Dsc, LayerFreeze, RandomLtd, Infobatch): 0.29,
+    (Mesimp, Infobatch): 0.36,
+    (Rigl, Memory, Infobatch, RandomLtd): 0.61,
+    (Memory, Dsc): 0.64,
+    (Memory, Infobatch): 0.85,
+    (Swat, Infobatch, RandomLtd): 0.54,
+}
+
+
+@pytest.mark.parametrize("classes", DEEP_STACKS, ids=lambda classes: "+".join(cls.__name__ for cls in classes))
+def test_a_stack_of_many_methods_runs_saves_and_resumes_bitwise(classes):
+    method = Compose(methods=tuple(small(cls) for cls in classes))
+    whole = Training(method).run()
+    for stop in (13, 36):
+        part, resumed = Training(method).run(stop), Training(method, seed=99)
+        resumed.session.load_state_dict(copy.deepcopy(part.session.state_dict()))
+        resumed.model.load_state_dict(copy.deepcopy(part.model.state_dict()))
+        resumed.optimizer.load_state_dict(copy.deepcopy(part.optimizer.state_dict()))
+        resumed.run()
+        for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+            assert a.shape == b.shape and torch.equal(a, b), f"resumed at step {stop}"
+        assert resumed.session.executed_flops == whole.session.executed_flops
+    assert whole.session.executed_flops / dense_flops(whole) == pytest.approx(DEEP_STACKS[classes], abs=0.05)
+    assert whole.session.ideal_flops <= whole.session.executed_flops
 
 
 def test_every_part_of_a_stack_saves():
