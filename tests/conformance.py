@@ -249,7 +249,7 @@ def check_resume_is_bitwise(method: Method) -> None:
 
 
 def measured_physicality(method: Method) -> str:
-    """What a whole run of a method skips: "nothing" (it selects nothing), "masked", "partial" or "physical".
+    """How a whole run of a method skips: "physical", "partial", "masked", or "nothing" where all is selected.
 
     Executed and ideal FLOPs beside those of dense training of the same model and steps. Physical: what is not selected
     is neither computed nor stored; partial: a part of the step; masked: simulated on dense kernels.
@@ -257,10 +257,8 @@ def measured_physicality(method: Method) -> str:
     training = Training(method).run()
     executed, ideal, everything = training.session.executed_flops, training.session.ideal_flops, dense_flops(training)
     assert 0 < ideal <= 1.001 * executed
-    if not selected(method):
-        return "nothing"
-    if executed >= 0.999 * everything and "modules" not in selected(method):
-        return "masked"
+    if executed >= 0.999 * everything:
+        return "masked" if ideal < 0.99 * executed else "nothing"
     return "physical" if executed <= 1.02 * ideal else "partial"
 
 
