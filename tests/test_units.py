@@ -88,8 +88,7 @@ def test_compact_and_masked_training_agree_with_units_leaving_and_returning(cls,
     method = cls(density=0.25, interval=6, observe_every=2)
     trainings = []
     for units in ("compact", "masked"):
-        training = Training(dataclasses.replace(method, units=units))
-        training.optimizer = training.session.optimizer = make(training.model.parameters(), 3e-3)
+        training = Training(dataclasses.replace(method, units=units), make=make)
         trainings.append(training.run())
     compact, masked = trainings
     for name, alive in compact.session.part(Units).store.alive.items():
@@ -245,7 +244,7 @@ def test_a_run_too_short_for_the_stages_is_refused():
 
 
 def test_dsc_frozen_keeps_the_units_it_was_given():
-    from methods.dsc_frozen import DscFrozen
+    from methods.control.dsc_frozen import DscFrozen
 
     training = Training(DscFrozen(density=0.25)).run()
     for alive in training.session.part(Units).store.alive.values():

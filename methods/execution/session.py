@@ -162,14 +162,17 @@ class Session:
         for part in self.parts:
             part.watch()
 
-    def apply(self, topology: Topology | None, member: Member) -> None:
+    def apply(self, topology: Topology | None, member: Member | None = None) -> None:
         """Make a decision true: masks, zeroed weights and moments, units that leave and return.
 
+        Args:
+            member: whose decision it is; default the first.
         Raises:
             ValueError: a decision about what no part of the method can make true.
         """
         if topology is None:
             return
+        member = member or self.members[0]
         member.memory.update(topology.memory)
         own = [part for part in self.parts if part.method is member.method]
         known = set().union(*(part.names() for part in own))
@@ -185,8 +188,9 @@ class Session:
         self.version += 1
         self.accounts.changed()
 
-    def view(self, member: Member) -> NetView:
-        """What a method may read now."""
+    def view(self, member: Member | None = None) -> NetView:
+        """What a method may read now; default the first."""
+        member = member or self.members[0]
         context, nothing = self.context, {"layers": {}, "stored": {}, "shapes": {}, "units": {}}
         answered = [part.view() for part in self.parts if part.method is member.method]
         return NetView(
@@ -216,6 +220,11 @@ class Session:
     def part(self, kind: type[Part]) -> Any | None:
         """The part of a kind; None where no method has one."""
         return self.context.part(kind)
+
+    @property
+    def due(self) -> bool:
+        """Whether a method decides after this step."""
+        return any(member.method.due(self.step_index, self.total_steps) for member in self.members)
 
     def acts(self, step: int) -> bool:
         """Whether anything is decided or observed at a step."""
