@@ -1,0 +1,312 @@
+"""The suite's loop against plain PyTorch: a run of `dense` is bitwise what its recipe says, step by step."""
+
+import hashlib
+import itertools
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from methods.dense import Dense
+from methods.dsc import Dsc
+from methods.lottery import Lottery
+from replication.config import Experiment, Recipe, Trainer
+from replication.datasets.digits import Digits
+from replication.energy.ledger import Ledger
+from replication.energy.meter import Meter
+from replication.energy.sources import choose
+from replication.models.mlp import Mlp
+from replication.models.small_cnn import SmallCnn
+from replication.module import TrainingModule, evaluate
+from replication.run import fit
+
+IMAGES = 1200  # of the training split: with batches of 250 an epoch ends within a batch
+ADAMW = Recipe("adamw", 250, 11, 3e-3, 0.1, (0.9, 0.95), warmup=0.3, clip=0.28)
+SGD = Recipe("sgd", 250, 11, 0.1, 0.05, (0.9, 0.999), warmup=0.3, clip=0.2)
+TRAINER = Trainer("cpu", threads=1, precision="float32", segments=3, checkpoint_every_s=0.0, channels_last=False)
+DROPOUT, NORMS = Mlp(widths=(32, 24), dropout=0.2), SmallCnn(channels=(8, 16))
+
+
+@dataclass(frozen=True)
+class Noisy(Digits):
+    """Digits with augmentation, and with inputs that are scaled as they are read."""
+
+    def augment(self, inputs, generator):
+        return inputs + torch.rand(inputs.shape, generator=generator)
+
+    def prepare(self, inputs, targets):
+        return 0.5 * inputs, targets
+
+
+def experiment(recipe, model=DROPOUT, dataset=None, method=None, budget=1.0):
+    dataset, method = dataset or Digits(), method or Dense()
+    return Experiment(dataset, model, method, recipe, TRAINER, seed=3, budget=budget, config={})
+
+
+CASES = {
+    "adamw, linear": experiment(ADAMW),
+    "adamw, cosine, smoothed": experiment(replace(ADAMW, schedule="cosine", smoothing=0.1, clip=0.2), NORMS),
+    "sgd, linear": experiment(SGD, NORMS),
+    "sgd, step": experiment(replace(SGD, schedule="step", milestones=(0.5, 0.8), gamma=0.2, clip=0.26)),
+    "not clipped, half of the steps": experiment(replace(SGD, clip=None, steps=22), budget=0.5),
+    "augmented": experiment(replace(ADAMW, clip=0.2), NORMS, Noisy()),
+}
+
+
+# ---- the oracle ------------------------------------------------------------------------------------------------------
+
+
+def stream(seed, purpose, position=0):
+    """Seed of a purpose's own random stream: the first 7 bytes of SHA-256 of seed/purpose/position."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{position}".encode()).digest()[:7], "big")
+
+
+def drawn(*of):
+    return torch.Generator().manual_seed(stream(*of))
+
+
+def rate(recipe, step, steps):
+    """Learning rate of a step: a straight rise to the top, then the schedule, which ends one step after the last."""
+    warm = max(1, round(recipe.warmup * steps))
+    if step < warm:
+        return recipe.learning_rate * ((step + 1) / warm)
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * ((steps - step) / (steps - warm + 1))
+    if recipe.schedule == "cosine":
+        return recipe.learning_rate * (0.5 + 0.5 * math.cos(math.pi * ((step + 1 - warm) / (steps - warm + 1))))
+    return recipe.learning_rate * recipe.gamma ** len([m for m in recipe.milestones if m * steps <= step])
+
+
+def plain_optimizer(recipe, model):
+    """Matrices and kernels decay, biases and norms do not. Fused, because other kernels round differently."""
+    norms = [p for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.BatchNorm2d)) for p in m.parameters()]
+    vectors = [p for n, p in model.named_parameters() if n.endswith("bias") or any(p is q for q in norms)]
+    matrices = [p for p in model.parameters() if all(p is not q for q in vectors)]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+    return torch.optim.SGD(groups, momentum=recipe.betas[0], nesterov=True, fused=True)
+
+
+@cache
+def plain(case):
+    """The oracle: the final state, the points of the curve, and the norm of every step's gradient."""
+    told = CASES[case]
+    recipe, data, seed, size = told.recipe, told.dataset, told.seed, told.recipe.batch_size
+    (images, classes), (unseen, answers) = data.training()
+    steps, points, norms = round(recipe.steps * told.budget), [], []
+    torch.manual_seed(stream(seed, "init"))
+    model = told.model.build(data.spec())
+    optimizer = plain_optimizer(recipe, model)
+    epochs = [torch.randperm(IMAGES, generator=drawn(seed, "order", n)) for n in range(steps * size // IMAGES + 1)]
+    order = torch.cat(epochs)[: steps * size].view(steps, size)
+    for start, stop in itertools.pairwise(round(steps * edge / 3) for edge in range(4)):
+        torch.manual_seed(stream(seed, "dropout", start))
+        rows, losses = order[start:stop].flatten(), []
+        seen = data.augment(images[rows], drawn(seed, "augment", start)).split(size)
+        for step, x, y in zip(range(start, stop), seen, classes[rows].split(size), strict=True):
+            x, y = data.prepare(x, y)
+            loss = F.cross_entropy(model(x), y, label_smoothing=recipe.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate(recipe, step, steps)
+            optimizer.step()
+            losses.append(loss.detach())
+        quality = plain_quality(model, *data.prepare(unseen, answers))
+        points.append((stop, stop / steps, float(torch.stack(losses).mean()), *quality))
+    return model.state_dict(), points, norms
+
+
+@torch.no_grad()
+def plain_quality(model, inputs, targets):
+    """Accuracy and mean loss of the model as it is used, without dropout and with the running statistics."""
+    model.eval()
+    logits = model(inputs)
+    model.train()
+    loss = F.cross_entropy(logits, targets, reduction="sum")
+    return float((logits.argmax(1) == targets).float().mean()), float(loss) / len(targets)
+
+
+# ---- the suite -------------------------------------------------------------------------------------------------------
+
+
+def suite(told, folder, progress=lambda done, total: None):
+    """The module that trains an experiment, before its first step."""
+    meter = Meter(choose("none"), Ledger(folder / "energy.jsonl"))
+    return TrainingModule(told, told.dataset.spec(), *told.dataset.training(), meter, progress=progress)
+
+
+def trained(module):
+    """The module after its three segments, without Lightning around them."""
+    for start, stop in itertools.pairwise(round(module.total_steps * edge / 3) for edge in range(4)):
+        module.training_step((start, stop), 0)
+    return module
+
+
+def points_of(module):
+    names = ("step", "fraction", "train_loss", "validation_accuracy", "validation_loss")
+    return [tuple(point[name] for name in names) for point in module.position.curve]
+
+
+def equals_plain(module, case):
+    state, points, _ = plain(case)
+    mine = module.model.state_dict()
+    return mine.keys() == state.keys() and all(map(torch.equal, mine.values(), state.values())) and (
+        points_of(module) == points
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_dense_run_is_bitwise_the_plain_loop_of_its_recipe(case, tmp_path):
+    module = suite(CASES[case], tmp_path)
+    assert fit(module, tmp_path, checkpoint_every_s=0.0) is None
+    assert equals_plain(module, case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cases_clip_some_steps_and_span_more_than_two_epochs(case):
+    recipe, norms = CASES[case].recipe, plain(case)[2]
+    assert recipe.clip is None or min(norms) < recipe.clip < max(norms)
+    assert len(norms) * recipe.batch_size > 2 * IMAGES and IMAGES % recipe.batch_size
+
+
+@pytest.mark.parametrize("case", ["adamw, linear", "sgd, linear", "augmented"])
+def test_a_run_that_stopped_after_every_segment_is_the_plain_loop_too(case, tmp_path):
+    for segments in (1, 2, 3):
+        module = suite(CASES[case], tmp_path)
+        assert fit(module, tmp_path, checkpoint_every_s=0.0, segments=segments) is None
+    assert equals_plain(module, case)
+
+
+def test_batches_do_not_depend_on_how_many_are_gathered_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("replication.module.GATHERED_BYTES", 2 * 250 * 64 * 4)
+    assert equals_plain(trained(suite(CASES["sgd, linear"], tmp_path)), "sgd, linear")
+
+
+# ---- loops that are broken on purpose: the oracle can fail -----------------------------------------------------------
+
+
+def first_order_again(module, patch):
+    order = torch.randperm(IMAGES, generator=drawn(3, "order", 0))
+    patch.setattr(torch, "randperm", lambda count, generator: order)
+
+
+def unclipped(module, patch):
+    patch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, clip: None)
+
+
+def vectors_decay(module, patch):
+    module.optimizer.param_groups[1]["weight_decay"] = module.optimizer.param_groups[0]["weight_decay"]
+
+
+def without_momentum(module, patch):
+    for group in module.optimizer.param_groups:
+        group |= {"momentum": 0.0, "nesterov": False}
+
+
+def plain_momentum(module, patch):
+    for group in module.optimizer.param_groups:
+        group["nesterov"] = False
+
+
+def constant_rate(module, patch):
+    def top(optimizer, args, kwargs):
+        for group in optimizer.param_groups:
+            group["lr"] = module.experiment.recipe.learning_rate
+
+    module.optimizer.register_step_pre_hook(top)
+
+
+def gradients_add_up(module, patch):
+    patch.setattr(module.optimizer, "zero_grad", lambda set_to_none: None)
+
+
+def evaluated_in_training_mode(module, patch):
+    patch.setattr(nn.Module, "eval", lambda self: self.train())
+
+
+def trained_in_evaluation_mode(module, patch):
+    set_mode = nn.Module.train
+    patch.setattr(nn.Module, "train", lambda self, mode=True: set_mode(self, False))
+
+
+def dropout_of_any_seed(module, patch):
+    patch.setattr(torch, "manual_seed", lambda seed: None)
+
+
+BROKEN = [
+    ("adamw, linear", unclipped),
+    ("sgd, linear", unclipped),
+    ("adamw, linear", vectors_decay),
+    ("sgd, linear", vectors_decay),
+    ("sgd, linear", without_momentum),
+    ("sgd, linear", plain_momentum),
+    ("adamw, linear", first_order_again),
+    ("adamw, linear", constant_rate),
+    ("adamw, linear", gradients_add_up),
+    ("adamw, linear", evaluated_in_training_mode),
+    ("sgd, linear", evaluated_in_training_mode),
+    ("adamw, linear", trained_in_evaluation_mode),
+    ("adamw, linear", dropout_of_any_seed),
+]
+
+
+@pytest.mark.parametrize(("case", "broken"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+def test_a_loop_that_leaves_its_recipe_is_not_the_plain_one(case, broken, tmp_path, monkeypatch):
+    plain(case)  # before the loop is broken
+    module = suite(CASES[case], tmp_path)
+    with monkeypatch.context() as patch:
+        broken(module, patch)
+        trained(module)
+    assert not equals_plain(module, case)
+
+
+# ---- what the loop says about itself ---------------------------------------------------------------------------------
+
+
+def test_every_round_of_a_lottery_has_the_rates_of_a_whole_training(tmp_path):
+    module, seen = suite(experiment(ADAMW, method=Lottery(density=0.5, rounds=2, rewind_step=4)), tmp_path), []
+    groups = module.optimizer.param_groups
+    module.optimizer.register_step_pre_hook(lambda *_: seen.append([group["lr"] for group in groups]))
+    trained(module)
+    rates = [rate(ADAMW, step, 11) for step in range(11)]
+    assert seen == [[r, r] for r in rates + 2 * rates[4:]]
+
+
+def test_evaluation_counts_every_example_once_and_in_order(tmp_path):
+    module = suite(CASES["sgd, linear"], tmp_path)
+    split = module.train_split
+    quality, right = evaluate(module, split)  # four batches of 256 and one of 176
+    with torch.no_grad():
+        expected = module.model.eval()(split.inputs).argmax(1) == split.targets
+    assert torch.equal(right, expected) and 0 < expected.sum() < IMAGES
+    assert quality["num_examples"] == IMAGES
+    assert (quality["accuracy"], quality["loss"]) == pytest.approx(plain_quality(module.model, *split), rel=1e-6)
+
+
+@pytest.mark.parametrize(("recipe", "moved"), [(ADAMW, 36), (SGD, 28)], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("method", [Dense(), Dsc(density=0.25, interval=2, observe_every=1)], ids=["dense", "dsc"])
+def test_traffic_is_that_of_the_parameters_of_every_step(recipe, moved, method, tmp_path):
+    module, stored = suite(experiment(recipe, Mlp(widths=(32, 32)), method=method), tmp_path), []
+    module.optimizer.register_step_pre_hook(lambda *_: stored.append(sum(p.numel() for p in module.model.parameters())))
+    trained(module)
+    # bytes of a parameter: two products read it; AdamW reads four and writes three numbers, SGD three and two
+    assert module.position.modeled_bytes == moved * sum(stored)
+    assert len(stored) == 11 and (len(set(stored)) == 1) is (method == Dense())
+
+
+def test_progress_and_heartbeat_name_the_steps_that_are_done(tmp_path, monkeypatch):
+    told, beats, clock = [], [], itertools.count()
+    module = suite(CASES["sgd, linear"], tmp_path, lambda *steps: told.append(steps))
+    monkeypatch.setattr(module.meter, "heartbeat", beats.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))  # every step takes long enough to be told
+    trained(module)
+    assert told == sorted(told) and set(told) == {(step, 11) for step in range(1, 12)}
+    assert beats == list(range(1, 12))
