@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import functools
 import json
 import shutil
 import signal
@@ -218,14 +220,32 @@ def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tm
     assert torch.equal(rows.sort().values, torch.arange(1200))
 
 
+def leaves(config, path=()):
+    """Paths of all values of a configuration."""
+    for name, value in config.items():
+        yield from leaves(value, (*path, name)) if isinstance(value, dict) else [(*path, name)]
+
+
+def identities_blind_to(config):
+    """The values, by their dots, that can change without giving a run another identity."""
+    blind = set()
+    for *groups, name in leaves(config):
+        changed = copy.deepcopy(config)
+        functools.reduce(dict.__getitem__, groups, changed)[name] = "another value"
+        if configuration.run_id(changed) == configuration.run_id(config):
+            blind.add(".".join([*groups, name]))
+    return blind
+
+
 def test_identity_covers_what_decides_the_result_and_nothing_else(tmp_path):
     base = experiment(tmp_path).config
     same = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
-    other = ["seed=1", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]
+    other = ["seed=1", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]", "budget=0.5"]
     for override in same:
         assert configuration.run_id(experiment(tmp_path, override).config) == configuration.run_id(base)
     for override in other:
         assert configuration.run_id(experiment(tmp_path, override).config) != configuration.run_id(base)
+    assert identities_blind_to(base) == {"results", "replicate", "logger.wandb", "trainer.checkpoint_every_s"}
     rigl = experiment(tmp_path, "method=rigl").config["method"]
     fields = {f.name for f in dataclasses.fields(configuration.registry("method")["rigl"])}
     assert set(rigl) == fields | {"name"}  # defaults are written out, so that a changed default cannot alias
