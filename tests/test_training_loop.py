@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import math
-import time
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,16 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.dense import Dense
-from methods.dsc import Dsc
 from methods.lottery import Lottery
 from replication.config import Experiment, Recipe, Trainer
 from replication.datasets.digits import Digits
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
-from replication.energy.sources import choose
+from replication.energy.sources import Source
 from replication.models.mlp import Mlp
 from replication.models.small_cnn import SmallCnn
-from replication.module import TrainingModule, evaluate
+from replication.module import TrainingModule
 from replication.run import fit
 
 IMAGES = 1200  # of the training split: with batches of 250 an epoch ends within a batch
@@ -137,9 +135,9 @@ def plain_quality(model, inputs, targets):
 # ---- the suite -------------------------------------------------------------------------------------------------------
 
 
-def suite(told, folder, progress=lambda done, total: None):
+def suite(told, folder, progress=lambda done, total: None, source=None):
     """The module that trains an experiment, before its first step."""
-    meter = Meter(choose("none"), Ledger(folder / "energy.jsonl"))
+    meter = Meter(source or Source(), Ledger(folder / "energy.jsonl"))
     return TrainingModule(told, told.dataset.spec(), *told.dataset.training(), meter, progress=progress)
 
 
@@ -227,7 +225,7 @@ def test_a_loop_that_leaves_its_recipe_is_not_the_plain_one(broken, tmp_path, mo
     assert not equals_plain(module, "sgd, step")
 
 
-# ---- what the loop says about itself ---------------------------------------------------------------------------------
+# ---- what one dense run cannot show ----------------------------------------------------------------------------------
 
 
 def test_every_round_of_a_lottery_has_the_rates_of_a_whole_training(tmp_path):
@@ -239,36 +237,11 @@ def test_every_round_of_a_lottery_has_the_rates_of_a_whole_training(tmp_path):
     assert seen == [[r, r] for r in rates + 2 * rates[4:]]
 
 
-def test_evaluation_counts_every_example_once_and_in_order(tmp_path):
-    module = suite(CASES["sgd, linear"], tmp_path)
-    split = module.train_split
-    quality, right = evaluate(module, split)  # four batches of 256 and one of 176
-    with torch.no_grad():
-        expected = module.model.eval()(split.inputs).argmax(1) == split.targets
-    assert torch.equal(right, expected) and 0 < expected.sum() < IMAGES
-    assert quality["num_examples"] == IMAGES
-    assert (quality["accuracy"], quality["loss"]) == pytest.approx(plain_quality(module.model, *split), rel=1e-6)
-
-
-@pytest.mark.parametrize(("recipe", "moved"), [(ADAMW, 36), (SGD, 28)], ids=["adamw", "sgd"])
-@pytest.mark.parametrize("method", [Dense(), Dsc(density=0.25, interval=2, observe_every=1)], ids=["dense", "dsc"])
-def test_traffic_is_that_of_the_parameters_of_every_step(recipe, moved, method, tmp_path):
-    module, stored = suite(experiment(recipe, Mlp(widths=(32, 32)), method=method), tmp_path), []
-    module.optimizer.register_step_pre_hook(lambda *_: stored.append(sum(p.numel() for p in module.model.parameters())))
+def test_every_example_comes_with_its_row_of_the_training_split(tmp_path, monkeypatch):
+    module, seen = suite(CASES["augmented"], tmp_path), []
+    backward, (images, classes) = module.session.backward, module.train_split
+    monkeypatch.setattr(module.session, "backward", lambda *batch: seen.append(batch) or backward(*batch))
     trained(module)
-    # bytes of a parameter: two products read it; AdamW reads four and writes three numbers, SGD three and two
-    assert module.position.modeled_bytes == moved * sum(stored)
-    assert len(stored) == 11 and (len(set(stored)) == 1) is (method == Dense())
-
-
-@pytest.mark.parametrize(
-    ("step_s", "told_steps", "beats_steps"), [(0, (4, 7, 11), []), (1, range(1, 12), list(range(1, 12)))]
-)
-def test_slow_steps_and_all_segments_are_told_as_done(step_s, told_steps, beats_steps, tmp_path, monkeypatch):
-    told, beats, clock = [], [], itertools.count(step=step_s)
-    module = suite(CASES["sgd, linear"], tmp_path, lambda *steps: told.append(steps))
-    monkeypatch.setattr(module.meter, "heartbeat", beats.append)
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
-    trained(module)
-    assert told == sorted(told) and set(told) == {(step, 11) for step in told_steps}
-    assert beats == beats_steps
+    for inputs, targets, rows in seen:
+        noise = inputs / 0.5 - images[rows]
+        assert torch.equal(targets, classes[rows]) and noise.min() > -1e-5 and noise.max() < 1 + 1e-5
