@@ -71,6 +71,20 @@ def test_a_suite_runs_every_seed_as_a_block_in_alternating_order():
     assert "method=dsc_frozen" in arms[1][-1]
 
 
+def test_even_seeds_run_the_arms_forwards_and_odd_ones_backwards(tmp_path, monkeypatch):
+    arms = ["method=dsc_frozen", "method=dense", "method=set", "method=rigl"]
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "small.yaml").write_text(
+        f"title: A test\nsweeps: [{{overrides: [model=mlp], seeds: 4, seconds: 1, arms: [{', '.join(arms)}]}}]\n"
+    )
+    monkeypatch.setattr("replication.suite.CONF", tmp_path)
+    forwards, backwards = ["dense", "set", "rigl", "dsc_frozen"], ["rigl", "set", "dense", "dsc_frozen"]
+    expected = [(name, seed) for seed in range(4) for name in (backwards if seed % 2 else forwards)]
+    assert [job.overrides for job in load_suite("small", "here").jobs] == [
+        ["model=mlp", f"method={name}", f"seed={seed}", "results=here"] for name, seed in expected
+    ]
+
+
 def test_an_unknown_suite_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="suite=fast: unknown; choose one of .*quick"):
         load_suite("fast", "results")

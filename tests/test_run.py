@@ -1,4 +1,4 @@
-import dataclasses
+import base64
 import json
 import shutil
 import signal
@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 import torch
 
-from replication import config as configuration
 from replication.datasets.base import sealed
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
@@ -129,6 +129,10 @@ def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
     assert record["density"]["prunable"] == pytest.approx(0.1, abs=1e-3)
     assert record["energy"]["training_j"] > 0 and record["energy"]["evidence"] in ("estimated", "measured")
     assert len(record["quality"]["curve"]) == 4 and record["quality"]["test"]["num_examples"] == 360
+    right = np.unpackbits(np.frombuffer(base64.b64decode(record["quality"]["correct"]), np.uint8))[:360]
+    assert right.mean() == pytest.approx(record["quality"]["test"]["accuracy"])
+    assert record["density_curve"][-1] == {"step": 40, "layers": record["density"]["layers"]}
+    assert set(record["time"]["phases_s"]) == {"setup", "train", "select", "eval", "account", "checkpoint"}
 
 
 def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
@@ -136,6 +140,12 @@ def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
     weights, first = 64 * 64 + 64 * 64 + 64 * 10, 64 * 64
     assert record["flops"]["executed"] == 40 * 16 * 2 * (3 * weights - first)  # the input needs no gradient
     assert record["flops"]["executed"] == record["flops"]["ideal"]
+
+
+def test_the_flops_of_a_record_are_those_of_its_curve_and_its_own_selection(tmp_path):
+    record = run(experiment(tmp_path, *ARMS["dsc"])).record
+    flops, curve = record["flops"], record["quality"]["curve"]
+    assert 0 < flops["selection"] < flops["ideal"] <= flops["executed"] == curve[-1]["executed_flops"]
 
 
 def test_a_run_that_diverges_is_recorded_as_such(tmp_path):
@@ -218,17 +228,17 @@ def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tm
     assert torch.equal(rows.sort().values, torch.arange(1200))
 
 
-def test_identity_covers_what_decides_the_result_and_nothing_else(tmp_path):
-    base = experiment(tmp_path).config
-    same = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
-    other = ["seed=1", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]
-    for override in same:
-        assert configuration.run_id(experiment(tmp_path, override).config) == configuration.run_id(base)
-    for override in other:
-        assert configuration.run_id(experiment(tmp_path, override).config) != configuration.run_id(base)
-    rigl = experiment(tmp_path, "method=rigl").config["method"]
-    fields = {f.name for f in dataclasses.fields(configuration.registry("method")["rigl"])}
-    assert set(rigl) == fields | {"name"}  # defaults are written out, so that a changed default cannot alias
+def test_a_method_draws_by_the_seed_of_its_run(tmp_path):
+    chosen = []
+    for seed in (0, 0, 1):
+        module = training_module(tmp_path, "method=random_static", "method.density=0.5", f"seed={seed}")
+        chosen.append(torch.cat([p.detach().flatten() != 0 for p in module.model.parameters() if p.ndim > 1]))
+    assert torch.equal(chosen[0], chosen[1]) and not torch.equal(chosen[0], chosen[2])
+
+
+def test_a_small_dense_network_is_built_narrower(tmp_path):
+    module = training_module(tmp_path, "method=dense_small", "method.density=0.25")
+    assert [tuple(p.shape) for p in module.model.parameters() if p.ndim > 1] == [(16, 64), (16, 16), (10, 16)]
 
 
 def test_dsc_frozen_starts_from_the_units_of_the_dsc_run(tmp_path):
