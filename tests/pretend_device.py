@@ -6,8 +6,8 @@
 
 Values are real, so that what runs on the device can be compared with what runs on the CPU. Refused is what CUDA
 refuses: operators that mix devices, a generator of the other device, NumPy. Counted is what makes the host wait: a
-value that is read, a copy that blocks, a result whose size depends on values. Not pretended: streams, memory, kernels
-and the order in which they add.
+value that is read, a copy that blocks, a result whose size depends on values; see `cuda_rules`. Not pretended:
+streams, memory, kernels and the order in which they add.
 
 How it works: a `Pretend` tensor holds its values in `elem`. Python is told cuda:0, and C++ the device "meta", the one
 beside the CPU whose backward pass needs no stream; meta tensors proper cannot be made meanwhile. A dispatch mode sees
@@ -29,29 +29,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+
+from tests.cuda_rules import refuse_generator, refuse_mixing, waits_of
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 ROOT = Path(__file__).resolve().parent.parent
-aten = torch.ops.aten
+PROJECT = tuple(f"{ROOT / folder}/" for folder in ("methods", "replication"))
 
-# Results whose size depends on values, and values that are read. CUDA searches and counts on the device, then waits.
-READS = {aten._local_scalar_dense, aten.equal}
-SIZES = {
-    *(aten.nonzero, aten.masked_select, aten.bincount, aten._coalesce),
-    *(aten._unique, aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.unique_dim_consecutive),
-}
-COPIES = {aten._to_copy, aten.copy_}
-INDEXED = {aten.index, aten._unsafe_index, aten.index_put, aten.index_put_, aten._index_put_impl_}
-# Beside the pointwise operators, those that take a number on the CPU, a tensor without dimensions.
-TAKE_NUMBERS = {aten.fill_, aten.masked_fill, aten.masked_fill_, aten._foreach_mul, aten._foreach_mul_}
-
-PRODUCTS = {
+PRODUCTS = {  # autocast multiplies in bfloat16
     *(F.linear, F.conv1d, F.conv2d, F.scaled_dot_product_attention, torch.matmul, Tensor.matmul, Tensor.__matmul__),
     *(torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum, torch._VF.gru),
 }
 IN_FLOAT32 = {F.cross_entropy, F.nll_loss, F.softmax, F.log_softmax, F.layer_norm, Tensor.softmax, Tensor.log_softmax}
+CAST = PRODUCTS | IN_FLOAT32
 
 
 class Pretend(Tensor):
@@ -129,9 +120,9 @@ class Log:
 def _place() -> str:
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in ("methods", "replication"):
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+        name = frame.f_code.co_filename
+        if name.startswith(PROJECT):
+            return f"{Path(name).relative_to(ROOT)}:{frame.f_lineno}"
         frame = frame.f_back
     return "elsewhere"
 
@@ -145,94 +136,45 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        leaves = pytree.tree_leaves((args, kwargs))
-        given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        given = [value for value in _flat((*args, *kwargs.values())) if isinstance(value, Tensor)]
         inside = [tensor for tensor in given if isinstance(tensor, Pretend)]
         target = kwargs.get("device")
         on_device = bool(inside) if target is None else target.type != "cpu"
         if inside:
             refuse_mixing(func, args, [tensor for tensor in given if not isinstance(tensor, Pretend)])
         if on_device:
-            refuse_generator(leaves)
-        for kind in waits_of(func, args, kwargs) if inside or on_device else ():
-            self.log.wait(kind)
+            refuse_generator(kwargs.get("generator"))
+        if inside or on_device:
+            for kind in waits_of(func, args, kwargs):
+                self.log.wait(kind)
         if target is not None:
             kwargs["device"] = CPU
-        plain_args, plain_kwargs = pytree.tree_map_only(Pretend, lambda t: t.elem, (args, kwargs))
-        out = func(*plain_args, **plain_kwargs)
+        values = {name: _mapped(_values, value) for name, value in kwargs.items()}
+        out = func(*_mapped(_values, args), **values)
         if not on_device:
             return out
-        known = {id(getattr(tensor, "elem", tensor)): tensor for tensor in given}  # what is written to is returned
-        out = pytree.tree_map_only(Tensor, lambda t: known[id(t)] if id(t) in known else Pretend(t), out)
+        known = {id(_values(tensor)): tensor for tensor in given}  # what is written to is returned
+        out = _mapped(lambda t: known[id(t)] if id(t) in known else Pretend(t), out)
         return return_and_correct_aliasing(func, args, kwargs, out) if torch.Tag.inplace_view in func.tags else out
 
 
-def refuse_mixing(func, args: tuple, plain: list[Tensor]) -> None:
-    """Raise what CUDA raises where an operator on its tensors is given tensors of the CPU.
-
-    Allowed are copies, tensors without dimensions in pointwise operators, and indices.
-
-    Raises:
-        RuntimeError: the operator mixes devices.
-    """
-    operator = func.overloadpacket
-    if not plain or operator in COPIES:
-        return
-    if operator in INDEXED:
-        values = args[2] if len(args) > 2 else plain[0].new_empty(())
-        allowed = isinstance(args[0], Pretend) and (isinstance(values, Pretend) or values.dim() == 0)
-    else:
-        written = func._schema.arguments[0].is_write and not isinstance(args[0], Pretend)
-        numbers = all(tensor.dim() == 0 for tensor in plain)
-        allowed = numbers and not written and (torch.Tag.pointwise in func.tags or operator in TAKE_NUMBERS)
-    if not allowed:
-        raise RuntimeError(
-            f"{func}: Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
-        )
+def _values(tensor: Tensor) -> Tensor:
+    return tensor.elem if isinstance(tensor, Pretend) else tensor
 
 
-def refuse_generator(leaves: list) -> None:
-    """Raise what CUDA raises where its numbers are to be drawn by a generator of the CPU."""
-    if any(isinstance(leaf, torch.Generator) and leaf.device.type == "cpu" for leaf in leaves):
-        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+def _mapped(function, value):
+    """Arguments or results with a function of each of their tensors in its place; lists may lie within."""
+    if isinstance(value, Tensor):
+        return function(value)
+    return type(value)(_mapped(function, v) for v in value) if type(value) in (list, tuple) else value
 
 
-def waits_of(func, args: tuple, kwargs: dict) -> list[str]:
-    """Kinds of waits that an operator with a tensor on the device causes."""
-    operator = func.overloadpacket
-    if operator in READS:
-        return ["a value is read"]
-    if operator in SIZES or (operator is aten.repeat_interleave and kwargs.get("output_size") is None):
-        return ["a size depends on values"]
-    if operator in COPIES:
-        return _waits_of_copy(func, args, kwargs)
-    if operator in INDEXED:
-        return _waits_of_index(args)
-    return []
-
-
-def _waits_of_copy(func, args: tuple, kwargs: dict) -> list[str]:
-    if func.overloadpacket is aten.copy_:
-        there, here = isinstance(args[0], Pretend), isinstance(args[1], Pretend)
-        blocks = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
-    else:
-        here, target = isinstance(args[0], Pretend), kwargs.get("device")
-        there, blocks = here if target is None else target.type != "cpu", not kwargs.get("non_blocking")
-    if there == here or not blocks:
-        return []
-    return ["a copy to the device" if there else "a copy to the CPU"]
-
-
-def _waits_of_index(args: tuple) -> list[str]:
-    indices = [index for index in args[1] if index is not None]
-    masks = [index for index in indices if index.dtype in (torch.bool, torch.uint8)]
-    moved = [index for index in indices if not isinstance(index, Pretend)]
-    if len(args) > 2 and not isinstance(args[2], Pretend):
-        if len(indices) == len(masks) == 1:
-            masks = []  # one number where one mask is true: filled without a search
+def _flat(values: tuple | list) -> Iterator:
+    for value in values:
+        if type(value) in (list, tuple):
+            yield from _flat(value)
         else:
-            moved.append(args[2])
-    return ["a size depends on values"] * len(masks) + ["a copy to the device"] * len(moved)
+            yield value
 
 
 class _Autocast(TorchFunctionMode):
@@ -240,15 +182,14 @@ class _Autocast(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func not in PRODUCTS | IN_FLOAT32 or not torch.is_autocast_enabled("cuda"):
+        if not torch.is_autocast_enabled("cuda") or func not in CAST:
             return func(*args, **kwargs)
         dtype = torch.get_autocast_dtype("cuda") if func in PRODUCTS else torch.float32
 
-        def cast(tensor: Pretend) -> Pretend:
-            return tensor.to(dtype) if tensor.is_floating_point() else tensor
+        def cast(tensor: Tensor) -> Tensor:
+            return tensor.to(dtype) if isinstance(tensor, Pretend) and tensor.is_floating_point() else tensor
 
-        args, kwargs = pytree.tree_map_only(Pretend, cast, (args, kwargs))
-        return func(*args, **kwargs)
+        return func(*_mapped(cast, args), **{name: _mapped(cast, value) for name, value in kwargs.items()})
 
 
 @contextmanager
@@ -271,6 +212,8 @@ def pretend_device() -> Iterator[Log]:
         "set_rng_state": lambda state, device=None: None,
         "synchronize": lambda device=None: log.wait("torch.cuda.synchronize"),
     }
+    if torch.cuda.is_available():
+        torch.cuda.init()  # a real device is set up by real functions, not by the stand-ins
     torch._C._ensureCUDADeviceGuardSet()
     with ExitStack() as stack:
         for name, stand_in in cuda.items():
