@@ -154,18 +154,21 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
         callbacks=[Checkpoint(checkpoint, checkpoint_every_s)],
     )
     loader = torch.utils.data.DataLoader(Segments(module, edges), batch_size=None)
+    reason = None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         try:
             trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except Diverged as error:
-            return str(error)
+            reason = str(error)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise ValueError(
                 f"trainer.compile=true: the compiler failed ({str(error).splitlines()[0]}); use trainer.compile=false"
             ) from None
-    return None
+    # Lightning's teardown moves every module to the CPU, and what follows runs it where the data lies
+    module.to(module.device_of_run)
+    return reason
 
 
 class Checkpoint(L.Callback):

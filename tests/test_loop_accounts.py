@@ -6,8 +6,8 @@ import time
 import pytest
 import torch
 
-from methods.dense import Dense
-from methods.dsc import Dsc
+from methods.dense.dense import Dense
+from methods.neurons.dsc import Dsc
 from replication.models.mlp import Mlp
 from replication.module import evaluate, segment_edges
 from tests.test_energy import Clock

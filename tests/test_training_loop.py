@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.dense import Dense
-from methods.lottery import Lottery
+from methods.dense.dense import Dense
+from methods.static.lottery import Lottery
 from replication.config import Experiment, Recipe, Trainer
 from replication.datasets.digits import Digits
 from replication.energy.ledger import Ledger
