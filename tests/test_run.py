@@ -19,7 +19,7 @@ from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule, evaluate
 from replication.record import FIELDS, read_record, write_record
-from replication.run import fail, fit, run, run_folder
+from replication.run import fail, fit, metering_lock, run, run_folder
 from replication.worker import compose
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
@@ -106,7 +106,7 @@ def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     process.send_signal(by)
     assert process.wait(30) == (130 if by is signal.SIGTERM else -by)
     folder = next(tmp_path.rglob("energy.jsonl")).parent
-    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock", timeout=60):
+    with metering_lock().acquire(timeout=60):
         record = read_record(folder)  # the run has let go of the machine
     assert record is None or record["status"] == "finished"
     said = (tmp_path / "log").read_text()
@@ -157,6 +157,21 @@ def test_the_test_split_is_out_of_reach_while_a_run_trains(tmp_path):
 
     run(target, progress=peek)
     assert seen and len(target.dataset.test().inputs) == 360
+
+
+def test_a_run_is_measured_alone_on_its_machine(tmp_path, monkeypatch):
+    refused = []
+
+    def enter(done, total):
+        try:
+            metering_lock().acquire(timeout=0).lock.release()
+        except filelock.Timeout:
+            refused.append(done)
+
+    run(experiment(tmp_path), progress=enter)
+    assert refused == [10, 20, 30, 40]
+    monkeypatch.delenv("HUNDREDFOLD_LOCK")
+    assert Path(metering_lock().lock_file).parent == Path(tempfile.gettempdir()), "one lock, whatever the folder"
 
 
 def training_module(folder, *overrides):
