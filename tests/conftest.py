@@ -5,6 +5,7 @@ looked at, so no test waits for a run elsewhere on the machine, and none is held
 """
 
 import gc
+import multiprocessing
 import os
 
 import pytest
@@ -28,3 +29,19 @@ def own_metering_lock(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HUNDREDFOLD_LOCK", str(tmp_path_factory.mktemp("lock") / "metering.lock"))
         yield
+
+
+@pytest.fixture
+def fork_server():
+    """Makes processes that have the libraries of a run loaded, by the server that sweeps use too."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["replication.preload"])
+    return context
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Leaves out the plots of a report's tasks, which take long, where a test does not look at them."""
+    from analysis import plots
+
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
