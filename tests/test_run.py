@@ -1,11 +1,13 @@
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import filelock
@@ -35,6 +37,13 @@ def experiment(folder, *overrides):
     return compose([*SHORT, *MODEL, f"results={folder}", *overrides])
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Arm -> its whole run, made once for all tests that only look at it."""
+    folder = tmp_path_factory.mktemp("finished")
+    return cache(lambda arm: run(experiment(folder, *ARMS[arm])))
+
+
 class Killed(Exception):
     pass
 
@@ -59,33 +68,36 @@ def comparable(record):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path):
-    whole = run(experiment(tmp_path / "whole", *ARMS[arm])).record
+def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path, finished):
+    whole = finished(arm).record
     for step in (5, 15, 25, 35):
         with pytest.raises(Killed):
-            run(experiment(tmp_path / "parts", *ARMS[arm]), progress=kill_after(step))
-    result = run(experiment(tmp_path / "parts", *ARMS[arm]))
+            run(experiment(tmp_path, *ARMS[arm]), progress=kill_after(step))
+    result = run(experiment(tmp_path, *ARMS[arm]))
     assert result.action == "resumed"
     assert result.record["weights_sha256"] == whole["weights_sha256"]
     assert comparable(result.record) == comparable(whole)
     assert result.record["attempts"] == 5 and whole["attempts"] == 1
 
 
-def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
-    overrides = ["recipe.steps=2000", "trainer.segments=20", *ARMS["dsc"]]
-    whole = run(experiment(tmp_path / "whole", *overrides)).record
-    target = experiment(tmp_path / "killed", *overrides)
-    folder = run_folder(target.config)
-    command = [sys.executable, "-m", "replication.train", *SHORT, *MODEL, *overrides, f"results={tmp_path}/killed"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL)
-    while not (folder / "checkpoint.ckpt").exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and read_record(folder) is None
-    record = run(target).record
-    assert record["weights_sha256"] == whole["weights_sha256"]
-    assert record["segments"] == 2
-    assert record["energy"]["spent_j"] >= record["energy"]["productive_j"] > 0
+def run_until_killed(folder, overrides, step):
+    def progress(done, total):
+        if done > step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(experiment(folder, *overrides), progress=progress)
+
+
+def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fork_server):
+    process = fork_server.Process(target=run_until_killed, args=(tmp_path, ARMS["dsc"], 15))
+    process.start()
+    process.join()
+    target = experiment(tmp_path, *ARMS["dsc"])
+    assert process.exitcode == -signal.SIGKILL and read_record(run_folder(target.config)) is None
+    result = run(target)
+    assert result.action == "resumed" and result.record["segments"] == 2
+    assert result.record["weights_sha256"] == finished("dsc").record["weights_sha256"]
+    assert result.record["energy"]["spent_j"] >= result.record["energy"]["productive_j"] > 0
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
@@ -121,8 +133,8 @@ def test_a_finished_run_is_skipped_and_a_failed_one_is_not(tmp_path):
     assert run(target).action == "skipped"
 
 
-def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
-    record = run(experiment(tmp_path, *ARMS["rigl"])).record
+def test_the_record_has_every_field_of_the_schema_and_both_flops(finished):
+    record = finished("rigl").record
     assert set(record) == set(FIELDS)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["simulated"] and record["flops"]["ideal"] < 0.5 * record["flops"]["executed"]
@@ -131,8 +143,8 @@ def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
     assert len(record["quality"]["curve"]) == 4 and record["quality"]["test"]["num_examples"] == 360
 
 
-def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
-    record = run(experiment(tmp_path)).record
+def test_executed_flops_of_a_dense_run_are_those_of_the_formula(finished):
+    record = finished("dense").record
     weights, first = 64 * 64 + 64 * 64 + 64 * 10, 64 * 64
     assert record["flops"]["executed"] == 40 * 16 * 2 * (3 * weights - first)  # the input needs no gradient
     assert record["flops"]["executed"] == record["flops"]["ideal"]
@@ -266,9 +278,8 @@ def test_an_unwritable_folder_and_a_corrupted_record_get_one_sentence_each(tmp_p
         run(target)
 
 
-def test_a_record_with_a_missing_field_is_refused(tmp_path):
-    record = run(experiment(tmp_path)).record
-    del record["flops"]
+def test_a_record_with_a_missing_field_is_refused(tmp_path, finished):
+    record = {name: value for name, value in finished("dense").record.items() if name != "flops"}
     with pytest.raises(ValueError, match="missing, unknown or null: flops"):
         write_record(tmp_path, record)
 
@@ -281,10 +292,8 @@ def test_the_learning_rate_rises_and_ends_at_zero():
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path):
-    eager, compiled = (
-        run(experiment(tmp_path / on, *ARMS["dsc"], f"trainer.compile={on}")).record for on in ("false", "true")
-    )
+def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
+    eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
     assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
     assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
 
