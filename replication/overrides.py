@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -127,16 +128,21 @@ def _nested(path: list[str], value: Any) -> dict[str, Any]:
     return {path[0]: _nested(path[1:], value) if path[1:] else value}
 
 
+@cache
+def _files(group: str) -> dict[str, dict[str, Any]]:
+    """Name -> content of every file of a group."""
+    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted((CONF / group).glob("*.yaml"))}
+
+
 def _check_file(group: str, field: str, value: Any) -> None:
-    files = {path.stem: path for path in sorted((CONF / group).glob("*.yaml"))}
+    files = _files(group)
     if not field:
         if value not in files:
             raise ValueError(f"{group}={value}: unknown; choose one of {', '.join(files)}")
         return
-    known = OmegaConf.load(next(iter(files.values())))
-    names = {name for path in files.values() for name in OmegaConf.load(path)}
+    names = {name for content in files.values() for name in content}
     if field not in names:
         raise ValueError(f"{group}.{field}: no such option; choose one of {', '.join(sorted(names))}")
-    default = known.get(field)
+    default = next(iter(files.values())).get(field)
     if isinstance(default, (int, float)) and not isinstance(value, (int, float, type(None))):
         raise ValueError(f"{group}.{field}={value}: expected a number")

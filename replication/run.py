@@ -6,7 +6,6 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -74,7 +73,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         raise ValueError(f"results={experiment.config['results']}: cannot be written ({error.strerror})") from None
     OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
     action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-    with _one_metered_run_at_a_time():
+    with metering_lock():
         identity = _identity(experiment, folder, suite, attempts)
         meter = Meter(source, Ledger(folder / "energy.jsonl"))
         record = identity | _measured(experiment, folder, meter, reference, progress)
@@ -308,8 +307,10 @@ def _count_attempt(folder: Path) -> int:
     return attempts
 
 
-@contextlib.contextmanager
-def _one_metered_run_at_a_time():
-    """Two runs at once would share the machine's energy; the lock is the machine's, whatever the folder."""
-    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"):
-        yield
+def metering_lock() -> filelock.FileLock:
+    """What a run holds while it is measured, since two at once would share the machine's energy.
+
+    The lock is the machine's, whatever the folder; HUNDREDFOLD_LOCK names another file, for runs that measure nothing.
+    """
+    shared = Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"
+    return filelock.FileLock(os.environ.get("HUNDREDFOLD_LOCK") or shared)

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from methods.topology import UpdateSchedule
@@ -28,15 +29,44 @@ def content(study):
 
 
 @cache
-def base(*overrides):
-    """The configuration of a sweep's dense arm; composing takes long, so each is composed once."""
-    return compose(list(overrides)).config
+def base():
+    """The configuration without any override; composing takes long, so it is done once."""
+    return compose([]).config
 
 
-def options(arm):
-    """The values that an arm sets, nested by their dots."""
-    dots = [override.replace("method=", "method.name=", 1) for override in arm.split()]
+@cache
+def node(group, name):
+    """What a choice puts into a configuration: the content of its file, or its class's options."""
+    path = CONF / group / f"{name}.yaml"
+    config.register()
+    made = OmegaConf.load(path) if path.exists() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
+    return OmegaConf.to_container(made)
+
+
+def made_of(choices, changes=None):
+    """An experiment of one choice for each of some groups, and of options nested by group; without Hydra."""
+    chosen = {group: node(group, name) for group, name in choices.items()}
+    return config.build(OmegaConf.create(merged(base() | chosen, changes or {})))
+
+
+def options(overrides):
+    """The values that overrides set, nested by their dots."""
+    dots = [override.replace("method=", "method.name=", 1) for override in overrides]
     return OmegaConf.to_container(OmegaConf.from_dotlist(dots))
+
+
+@cache
+def arm_options(arm):
+    return options(arm.split())
+
+
+def merged(config, changes):
+    """Nested options with some of them changed."""
+    both = dict(config)
+    for name, value in changes.items():
+        inside = isinstance(value, dict) and isinstance(both.get(name), dict)
+        both[name] = merged(both[name], value) if inside else value
+    return both
 
 
 def experiment(sweep, arm):
@@ -46,13 +76,14 @@ def experiment(sweep, arm):
 
 @cache
 def _experiment(overrides, arm):
-    given = options(arm)
-    stack = config.stacks().get(given["method"]["name"])
+    named = [o for o in overrides if "." not in o.partition("=")[0]]
+    choices = dict(o.split("=") for o in named)
+    choices = {"recipe": f"{choices['dataset']}-{choices['model']}"} | choices
+    changes = merged(options(o for o in overrides if o not in named), arm_options(arm))
+    stack = config.stacks().get(changes["method"]["name"])
     if stack is not None:
-        given["method"] = OmegaConf.to_container(OmegaConf.merge(stack, given["method"], {"name": "compose"}))
-    plain = base(*overrides)
-    merged = OmegaConf.to_container(OmegaConf.merge(plain | {"method": {}}, given))
-    return config.build(OmegaConf.create(merged))
+        changes["method"] = merged(stack, changes["method"]) | {"name": "compose"}
+    return made_of(choices, changes)
 
 
 def tasks(study):
@@ -67,14 +98,14 @@ def options_of(sweep, key):
 
 
 def densities(sweep, method):
-    found = [options(arm)["method"] for arm in sweep["arms"]]
+    found = [arm_options(arm)["method"] for arm in sweep["arms"]]
     return [given["density"] for given in found if given["name"] == method]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_the_pair_that_its_name_says(name):
     dataset, model = name.split("-")[:2]
-    made = compose([f"dataset={dataset}", f"model={model}", f"recipe={name}"])
+    made = made_of({"dataset": dataset, "model": model, "recipe": name})
     assert made.task == f"{dataset}/{model}"
     rates = made.recipe.rates(50)
     assert max(rates) <= made.recipe.learning_rate and min(rates) > 0
@@ -100,12 +131,15 @@ def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
 
 
 def test_the_short_way_to_an_experiment_gives_what_composing_gives():
-    arms = {}
+    seen, arms = set(), []
     for study in LONG:
         for _, sweep in tasks(study):
             for arm in sweep["arms"]:
-                arms.setdefault(arm.split()[0], (sweep, arm))
-    for sweep, arm in arms.values():
+                method, *rest = arm.split()
+                new = {method, *(o.partition("=")[0] for o in (*sweep["overrides"], *rest))} - seen
+                arms += [(sweep, arm)] if new else []
+                seen |= new
+    for sweep, arm in arms:
         assert experiment(sweep, arm).config == compose([*sweep["overrides"], *arm.split()]).config, arm
 
 
@@ -162,7 +196,7 @@ def test_a_verdict_has_its_controls(study):
 
 def missing_controls(sweep):
     """Compulsory controls that a sweep with the flagship lacks; none are due without it."""
-    names = [options(arm)["method"]["name"] for arm in sweep["arms"]]
+    names = [arm_options(arm)["method"]["name"] for arm in sweep["arms"]]
     wanted = densities(sweep, "dsc")
     if not wanted:
         return []
@@ -171,7 +205,7 @@ def missing_controls(sweep):
         missing.append("dense once more")
     if len(densities(sweep, "dense_small")) < 4:
         missing.append("four widths of dense_small")
-    if {options(arm)["method"].get("duration") for arm in sweep["arms"]} < {0.1, 0.25, 0.5}:
+    if {arm_options(arm)["method"].get("duration") for arm in sweep["arms"]} < {0.1, 0.25, 0.5}:
         missing.append("dense_short at 10, 25 and 50 %")
     if not {"random_erk", "random_static"} & set(names):
         missing.append("a random static mask")

@@ -36,7 +36,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path):
+def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path, request):
     code, out, err = command("small", SMALL)
     assert code == 0, err
     assert "digits/mlp: 8 runs of dense, dense_small 0.25, dsc 0.25" in out and "Energy: " in out
@@ -46,12 +46,13 @@ def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path):
     page = (tmp_path / "reports" / "small" / "report.html").read_text()
     assert "dsc 0.25" in page and "http-equiv" not in page.split("<body")[1]
     assert list((tmp_path / "reports" / "small").rglob("*.svg")) and list((tmp_path / "reports").rglob("*.tex"))
+    request.getfixturevalue("no_plots")
     code, out, err = command("small")
     assert code == 0 and "8 are done and 0 remain" in out
     assert [path.stat().st_mtime_ns for path in records] == written
 
 
-def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, tmp_path):
+def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, tmp_path, no_plots):
     text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
     text = text.replace("seeds: 2", "seeds: 1")
     code, out, err = command("failing", text)
@@ -92,7 +93,7 @@ def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
 BUDGETS = SMALL + "budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
 
 
-def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path):
+def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path, no_plots):
     code, out, err = command("small", BUDGETS, "--budget", "tiny")
     assert code == 0, err
     records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
@@ -104,7 +105,7 @@ def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path):
     assert code == 2 and "budget=huge: unknown to suite small; choose one of tiny" in err
 
 
-def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path):
+def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path, no_plots):
     (tmp_path / "space").mkdir()
     (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
     text = SMALL.replace(", method=dsc method.density=0.25 method.interval=4", "").replace("seeds: 2", "seeds: 1")

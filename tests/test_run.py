@@ -1,11 +1,13 @@
 import base64
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import filelock
@@ -19,7 +21,7 @@ from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule, evaluate
 from replication.record import FIELDS, read_record, write_record
-from replication.run import fail, fit, run, run_folder
+from replication.run import fail, fit, metering_lock, run, run_folder
 from replication.worker import compose
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
@@ -33,6 +35,13 @@ ARMS = {
 
 def experiment(folder, *overrides):
     return compose([*SHORT, *MODEL, f"results={folder}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Arm -> its whole run, made once for all tests that only look at it."""
+    folder = tmp_path_factory.mktemp("finished")
+    return cache(lambda arm: run(experiment(folder, *ARMS[arm])))
 
 
 class Killed(Exception):
@@ -59,33 +68,36 @@ def comparable(record):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path):
-    whole = run(experiment(tmp_path / "whole", *ARMS[arm])).record
+def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path, finished):
+    whole = finished(arm).record
     for step in (5, 15, 25, 35):
         with pytest.raises(Killed):
-            run(experiment(tmp_path / "parts", *ARMS[arm]), progress=kill_after(step))
-    result = run(experiment(tmp_path / "parts", *ARMS[arm]))
+            run(experiment(tmp_path, *ARMS[arm]), progress=kill_after(step))
+    result = run(experiment(tmp_path, *ARMS[arm]))
     assert result.action == "resumed"
     assert result.record["weights_sha256"] == whole["weights_sha256"]
     assert comparable(result.record) == comparable(whole)
     assert result.record["attempts"] == 5 and whole["attempts"] == 1
 
 
-def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
-    overrides = ["recipe.steps=2000", "trainer.segments=20", *ARMS["dsc"]]
-    whole = run(experiment(tmp_path / "whole", *overrides)).record
-    target = experiment(tmp_path / "killed", *overrides)
-    folder = run_folder(target.config)
-    command = [sys.executable, "-m", "replication.train", *SHORT, *MODEL, *overrides, f"results={tmp_path}/killed"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL)
-    while not (folder / "checkpoint.ckpt").exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and read_record(folder) is None
-    record = run(target).record
-    assert record["weights_sha256"] == whole["weights_sha256"]
-    assert record["segments"] == 2
-    assert record["energy"]["spent_j"] >= record["energy"]["productive_j"] > 0
+def run_until_killed(folder, overrides, step):
+    def progress(done, total):
+        if done > step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(experiment(folder, *overrides), progress=progress)
+
+
+def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fork_server):
+    process = fork_server.Process(target=run_until_killed, args=(tmp_path, ARMS["dsc"], 15))
+    process.start()
+    process.join()
+    target = experiment(tmp_path, *ARMS["dsc"])
+    assert process.exitcode == -signal.SIGKILL and read_record(run_folder(target.config)) is None
+    result = run(target)
+    assert result.action == "resumed" and result.record["segments"] == 2
+    assert result.record["weights_sha256"] == finished("dsc").record["weights_sha256"]
+    assert result.record["energy"]["spent_j"] >= result.record["energy"]["productive_j"] > 0
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
@@ -106,7 +118,7 @@ def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     process.send_signal(by)
     assert process.wait(30) == (130 if by is signal.SIGTERM else -by)
     folder = next(tmp_path.rglob("energy.jsonl")).parent
-    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock", timeout=60):
+    with metering_lock().acquire(timeout=60):
         record = read_record(folder)  # the run has let go of the machine
     assert record is None or record["status"] == "finished"
     said = (tmp_path / "log").read_text()
@@ -121,8 +133,8 @@ def test_a_finished_run_is_skipped_and_a_failed_one_is_not(tmp_path):
     assert run(target).action == "skipped"
 
 
-def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
-    record = run(experiment(tmp_path, *ARMS["rigl"])).record
+def test_the_record_has_every_field_of_the_schema_and_both_flops(finished):
+    record = finished("rigl").record
     assert set(record) == set(FIELDS)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["simulated"] and record["flops"]["ideal"] < 0.5 * record["flops"]["executed"]
@@ -135,8 +147,8 @@ def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
     assert set(record["time"]["phases_s"]) == {"setup", "train", "select", "eval", "account", "checkpoint"}
 
 
-def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
-    record = run(experiment(tmp_path)).record
+def test_executed_flops_of_a_dense_run_are_those_of_the_formula(finished):
+    record = finished("dense").record
     weights, first = 64 * 64 + 64 * 64 + 64 * 10, 64 * 64
     assert record["flops"]["executed"] == 40 * 16 * 2 * (3 * weights - first)  # the input needs no gradient
     assert record["flops"]["executed"] == record["flops"]["ideal"]
@@ -167,6 +179,21 @@ def test_the_test_split_is_out_of_reach_while_a_run_trains(tmp_path):
 
     run(target, progress=peek)
     assert seen and len(target.dataset.test().inputs) == 360
+
+
+def test_a_run_is_measured_alone_on_its_machine(tmp_path, monkeypatch):
+    refused = []
+
+    def enter(done, total):
+        try:
+            metering_lock().acquire(timeout=0).lock.release()
+        except filelock.Timeout:
+            refused.append(done)
+
+    run(experiment(tmp_path), progress=enter)
+    assert refused == [10, 20, 30, 40]
+    monkeypatch.delenv("HUNDREDFOLD_LOCK")
+    assert Path(metering_lock().lock_file).parent == Path(tempfile.gettempdir()), "one lock, whatever the folder"
 
 
 def training_module(folder, *overrides):
@@ -261,9 +288,8 @@ def test_an_unwritable_folder_and_a_corrupted_record_get_one_sentence_each(tmp_p
         run(target)
 
 
-def test_a_record_with_a_missing_field_is_refused(tmp_path):
-    record = run(experiment(tmp_path)).record
-    del record["flops"]
+def test_a_record_with_a_missing_field_is_refused(tmp_path, finished):
+    record = {name: value for name, value in finished("dense").record.items() if name != "flops"}
     with pytest.raises(ValueError, match="missing, unknown or null: flops"):
         write_record(tmp_path, record)
 
@@ -276,10 +302,8 @@ def test_the_learning_rate_rises_and_ends_at_zero():
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path):
-    eager, compiled = (
-        run(experiment(tmp_path / on, *ARMS["dsc"], f"trainer.compile={on}")).record for on in ("false", "true")
-    )
+def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
+    eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
     assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
     assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
 
