@@ -1,7 +1,7 @@
-"""From command-line overrides to a checked experiment, and from that to the identity of a run.
+"""What one run is: a resolved configuration, the checked experiment that it describes, and the run's identity.
 
-The groups `dataset`, `model` and `method` are generated from dataclasses, so that an option lives in one place. Every
-mistake is answered before anything is written.
+Data set, model and method are found by name and made from their dataclasses, so that an option lives in one place.
+Every mistake is answered before anything is written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import methods
 import replication.datasets
@@ -23,8 +22,9 @@ import replication.models
 from methods.base import Method
 from methods.execution.backends import BACKENDS, can_store, check
 from replication.datasets.base import Dataset
+from replication.environment import machine_id
 from replication.models.base import Model
-from replication.registry import create, describe, discover
+from replication.registry import create, discover
 
 SCHEMA_VERSION = 1
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -173,38 +173,21 @@ def stacks() -> dict[str, dict[str, Any]]:
     return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in files}
 
 
-@cache
-def register() -> None:
-    """Make every registered class a choice of its Hydra group, with its defaults written out."""
-    store = ConfigStore.instance()
-    for kind in GROUPS:
-        for name, cls in registry(kind).items():
-            defaults = {option.name: _default(option.default) for option in describe(cls)[1]}
-            store.store(group=kind, name=name, node={"name": name, **defaults})
-
-
-def _default(value: Any) -> Any:
-    """A method within a method by its name alone, so that another name does not meet the first one's options."""
-    return {"name": value.name()} if isinstance(value, Method) else _plain(value)
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value of an option as a configuration writes it; a method within a method with its name and options."""
     if isinstance(value, Method):
-        return {"name": value.name()} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {"name": value.name()} | {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def build(cfg: DictConfig) -> Experiment:
-    """Check a composed configuration and make its objects.
+def build(config: dict[str, Any]) -> Experiment:
+    """Check a resolved configuration and make its objects; building from `Experiment.config` gives the same again.
 
     Raises:
         ValueError: any value that no run could have, in one sentence.
     """
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    config.pop("hydra", None)
     parts = {kind: create(kind, registry(kind), config[kind]["name"], **_options(config[kind])) for kind in GROUPS}
     seed, replicate = config["seed"], config["replicate"]
     for name, value in (("seed", seed), ("replicate", replicate)):
@@ -213,7 +196,7 @@ def build(cfg: DictConfig) -> Experiment:
     budget = config["budget"]
     if not isinstance(budget, (int, float)) or not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: expected a fraction of the recipe's steps in (0, 1]")
-    config["method"] = _plain(parts["method"])  # nested methods with every option written out
+    config = config | {"method": plain(parts["method"])}  # nested methods with every option written out
     recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
     recipe = replace(recipe, **parts["method"].recipe)
     trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
@@ -240,6 +223,11 @@ def run_id(config: dict[str, Any]) -> str:
         identity[group] = {k: v for k, v in value.items() if k not in hidden} if isinstance(value, dict) else value
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_folder(config: dict[str, Any]) -> Path:
+    """Where the run of a configuration lies on this machine."""
+    return Path(config["results"]) / "runs" / run_id(config) / f"{machine_id()}-{config['replicate']}"
 
 
 def reference_config(experiment: Experiment) -> dict[str, Any] | None:

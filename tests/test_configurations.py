@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from methods.base import UpdateSchedule
 from replication import config
-from replication.tuning import load_space
-from replication.worker import compose
+from replication.composition import compose
+from replication.study.tuning import load_space
 
 CONF = config.CONF
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
@@ -52,7 +52,7 @@ def _experiment(overrides, arm):
         given["method"] = OmegaConf.to_container(OmegaConf.merge(stack, given["method"], {"name": "compose"}))
     plain = base(*overrides)
     merged = OmegaConf.to_container(OmegaConf.merge(plain | {"method": {}}, given))
-    return config.build(OmegaConf.create(merged))
+    return config.build(merged)
 
 
 def tasks(study):
@@ -195,7 +195,7 @@ def test_every_recipe_lies_in_a_space_of_its_model_and_optimizer(name):
     assert low <= recipe.learning_rate <= high
     assert space.trials >= 4 and "recipe.learning_rate" in space.ranges
     assert all(0 < low < high for low, high, _ in space.ranges.values())
-    assert len({tuple(point) for point in space.points()}) == space.trials
+    assert len({tuple(point.values()) for point in space.points()}) == space.trials
 
 
 def test_tables_of_either_tier_are_all_there():
