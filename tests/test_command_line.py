@@ -48,7 +48,7 @@ def test_right_overrides_pass():
 def test_the_command_exits_with_2_and_writes_nothing(tmp_path):
     command = [sys.executable, "-m", "replication.train", "method=rigl", "method.density=1.5", f"results={tmp_path}/r"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("hundredfold: density=1.5") and not done.stdout
+    assert done.returncode == 2 and done.stderr.startswith("hundredfold: method.density=1.5") and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
