@@ -19,7 +19,7 @@ import methods
 import replication.datasets
 import replication.models
 from methods.base import Method
-from methods.execution.backends import can_store, check
+from methods.execution.parts.weights import can_store, check_storage
 from methods.options import CountOrZero, Fraction, Within, check_options
 from replication.datasets.base import Dataset
 from replication.environment import machine_id
@@ -43,7 +43,7 @@ class Trainer:
     precision: Literal["float32", "bfloat16"]
     segments: Annotated[int, Within(1, 100_000, what="a whole number")]  # evaluations; the run can resume at each
     checkpoint_every_s: Annotated[float, Within(0)]  # least time between two checkpoints
-    backend: Literal["masked", "csr", "block_sparse", "semi_structured", "auto"] = "masked"  # of selected weights
+    storage: Literal["masked", "csr", "block_sparse", "semi_structured", "auto"] = "masked"  # of weights
     channels_last: bool = True  # memory layout of convolutions
     compile: bool = False  # by torch.compile, from the step on after which the method changes nothing more
 
@@ -94,8 +94,9 @@ class Experiment:
         if not self.results:
             raise ValueError("results='': expected a folder")
         object.__setattr__(self, "recipe", replace(self.recipe, **self.method.recipe))
-        check(self.trainer.backend, self.method)
-        fine = {"weights", "operands", "tokens"} & self.method.selects
+        parts = self.method.parts()
+        check_storage(self.trainer.storage, self.method.name(), parts)
+        fine = {part.selects for part in parts if not part.compiles}
         if self.trainer.compile and fine:
             raise ValueError(
                 f"trainer.compile=true: {self.method.name()} selects {', '.join(sorted(fine))}, whose products run one "
@@ -116,14 +117,14 @@ class Experiment:
     @property
     def stores(self) -> bool:
         """Whether weights that are not selected need not be computed or stored."""
-        return self.trainer.backend != "masked" and (
-            can_store(self.method) or (self.trainer.backend == "semi_structured" and "weights" in self.method.selects)
-        )
+        parts = self.method.parts()
+        keeps = self.trainer.storage == "semi_structured" and any(part.selects == "weights" for part in parts)
+        return self.trainer.storage != "masked" and (can_store(parts) or keeps)
 
     @property
     def simulated(self) -> bool:
         """Whether what is not selected is computed all the same."""
-        return self.method.simulated and not self.stores
+        return any(part.simulated(self.trainer.storage) for part in self.method.parts())
 
     @property
     def label(self) -> str:
@@ -131,7 +132,7 @@ class Experiment:
         label = self.method.label()
         if not self.stores:
             return label
-        return f"{label[:-1]}, {self.trainer.backend})" if label.endswith(")") else f"{label} ({self.trainer.backend})"
+        return f"{label[:-1]}, {self.trainer.storage})" if label.endswith(")") else f"{label} ({self.trainer.storage})"
 
     @property
     def steps(self) -> int:

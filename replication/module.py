@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import Batch, Diverged
-from methods.execution.session import Session, cross_entropy
+from methods.base import Diverged
+from methods.execution.loss import cross_entropy
+from methods.execution.session import Session
+from methods.views import Batch
 from replication.config import Experiment, Recipe
 from replication.datasets.base import DataSpec, Split
 from replication.energy.meter import Meter
@@ -104,7 +106,7 @@ class TrainingModule(L.LightningModule):
             self.optimizer,
             total_steps=self.total_steps,
             seed=stream(seed, "method"),
-            backend=experiment.trainer.backend,
+            storage=experiment.trainer.storage,
             reference=reference,
             loss=self.loss,
             training=Batch(*train),
@@ -187,10 +189,9 @@ class TrainingModule(L.LightningModule):
 
     def _compile_from(self) -> int | None:
         """The step from which the model runs compiled: after the last decision, and one step that is counted."""
-        method, total = self.experiment.method, self.total_steps
         if not self.experiment.trainer.compile:
             return None
-        decided = [step for step in range(total) if method.due(step, total) or method.observes(step, total)]
+        decided = [step for step in range(self.total_steps) if self.session.acts(step)]
         return (decided[-1] if decided else -1) + 2
 
     def examples(self, start: int, stop: int) -> Iterator[Batch]:

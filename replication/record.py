@@ -44,7 +44,7 @@ FIELDS: dict[str, bool] = {
     "density_curve": True,
     "parameters": True,
     "units": True,
-    "backends": True,
+    "storages": True,
     "steps": True,
     "segments": True,
     "attempts": False,

@@ -24,6 +24,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from methods.base import Diverged
+from methods.execution.parts import Units, Weights
+from methods.execution.storage.masked import STRUCTURE
 from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_folder
 from replication.datasets.base import Split, sealed
 from replication.energy.ledger import Ledger
@@ -86,7 +88,7 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
 
 
 _NOTHING_MEASURED = (
-    "status reason quality energy time flops bytes density density_curve parameters units backends steps segments "
+    "status reason quality energy time flops bytes density density_curve parameters units storages steps segments "
     "weights_sha256"
 ).split()
 
@@ -98,9 +100,10 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
         module, reason = _train(experiment, folder, meter, reference, progress)
         test, bits = (None, None) if reason else _test(module)
     meter.close()
-    store = module.session.store
-    if store is not None:
-        save_file({name: alive.to(torch.uint8) for name, alive in store.alive.items()}, folder / "units.safetensors")
+    units = module.session.part(Units)
+    if units is not None:
+        alive = {name: alive.to(torch.uint8) for name, alive in units.store.alive.items()}
+        save_file(alive, folder / "units.safetensors")
     return _results(module, meter) | {
         "status": DIVERGED if reason else FINISHED,
         "reason": reason,
@@ -251,19 +254,26 @@ def _results(module: TrainingModule, meter: Meter) -> dict[str, Any]:
         "density_curve": position.density_curve,
         "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
         "units": session.unit_counts(),
-        "backends": {
-            "layers": session.weights.backends(),
-            "decisions": [decision._asdict() for decision in session.weights.decisions],
-        },
+        "storages": _storages(session.part(Weights)),
         "steps": module.total_steps,
         "weights_sha256": weights_sha256(module.model),
     }
 
 
+def _storages(weights: Weights | None) -> dict[str, Any]:
+    """How each layer's weights are stored, and why where that was chosen by measurement."""
+    if weights is None:
+        return {"layers": {}, "decisions": []}
+    store = weights.store
+    return {"layers": store.storages(), "decisions": [decision._asdict() for decision in store.decisions]}
+
+
 def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 of every tensor of a model, names and shapes included."""
+    """SHA-256 of every tensor of a model but its masks, names and shapes included."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if name.rpartition(".")[2] in STRUCTURE:
+            continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from methods.base import FAMILIES, Batch, Method
-from methods.dense import Dense
+from methods.base import FAMILIES, Method
+from methods.dense.dense import Dense
+from methods.execution.parts import Units
 from methods.execution.session import Session
+from methods.views import Batch
 from replication.config import Recipe
 from replication.datasets.base import DataSpec
 from replication.models.gpt import Gpt
@@ -58,7 +60,7 @@ class Training:
     The first of a multilayer perceptron, a vision transformer and a language model that the method accepts.
     """
 
-    def __init__(self, method: Method, seed: int = 0, backend: str = "masked"):
+    def __init__(self, method: Method, seed: int = 0, storage: str = "masked"):
         self.method, refusals = method, []
         schedule = max(1, round(STEPS * method.duration))
         positions = method.positions(schedule)
@@ -78,7 +80,7 @@ class Training:
                     self.optimizer,
                     total_steps=len(positions),
                     seed=seed,
-                    backend=backend,
+                    storage=storage,
                     reference=units,
                     training=Batch(self.inputs, self.targets, torch.arange(len(self.inputs))),
                 )
@@ -101,15 +103,20 @@ class Training:
         return self
 
     def masks(self) -> dict[str, torch.Tensor]:
-        store = self.session.store
-        return dict(self.session.active) | (dict(store.alive) if store else {})
+        units = self.session.part(Units)
+        return dict(self.session.active) | (dict(units.store.alive) if units else {})
+
+
+def selected(method: Method) -> set[str]:
+    """What a method decides about, by the words of its parts."""
+    return {part.selects for part in method.parts()} - {""}
 
 
 def check_frozen_and_described(method: Method) -> None:
     assert dataclasses.is_dataclass(method) and type(method).__dataclass_params__.frozen
     assert method.source, "a method names its source"
     assert type(method).__doc__ and "(" not in type(method).__doc__.split("\n")[0][:12], "a one-line description"
-    assert method.family in FAMILIES and method.physicality in ("physical", "partial", "masked")
+    assert method.family in FAMILIES
     header = inspect.getmodule(type(method)).__doc__ or ""
     assert "Source" in header and method.extra_cost, "the file's header has a source, the class its extra cost"
 
@@ -135,26 +142,27 @@ def promised(method: Method, training: Training, step: int) -> int | None:
     if hasattr(method, "num_active"):
         return method.num_active(shapes, step, training.session.total_steps)
     density_at = getattr(method, "density_at", lambda step, total: method.density)
-    return round(density_at(step, training.session.total_steps) * sum(training.session.prunable.values()))
+    return round(density_at(step, training.session.total_steps) * sum(training.session.accounts.prunable.values()))
 
 
 def check_final_density_is_exact(method: Method) -> None:
-    if not hasattr(method, "density") or not {"weights", "units"} & method.selects:
+    if not hasattr(method, "density") or not {"weights", "units"} & selected(method):
         return
     training = Training(method).run()
     session = training.session
-    if "weights" in method.selects:
+    if "weights" in selected(method):
         active = sum(int(mask.sum()) for mask in session.active.values())
         expected = promised(method, training, session.total_steps - 1)
         assert expected is None or active == expected
-    elif session.store.groups:
+    elif session.part(Units).store.groups:
         counts = session.unit_counts().values()
         assert sum(c["alive"] for c in counts) == round(method.density * sum(c["size"] for c in counts))
 
 
 def check_number_of_weights_follows_the_schedule(method: Method) -> None:
     """`density_at(step, total)` is the schedule where a method has one; else a dynamic method's number is constant."""
-    if "weights" not in method.selects or not hasattr(method, "density") or method.family not in ("dynamic", "static"):
+    changing = method.family in ("dynamic", "static")
+    if "weights" not in selected(method) or not hasattr(method, "density") or not changing:
         return
     counts = {}
 
@@ -172,7 +180,7 @@ def check_number_of_weights_follows_the_schedule(method: Method) -> None:
 
 def check_no_synchronisation_on_plain_steps(method: Method) -> None:
     """Between updates nothing is read back from the device and no mask is searched: no .item(), no nonzero()."""
-    if method.selects - {"weights", "units"} or "batch" in method.needs:
+    if selected(method) - {"weights", "units"} or any(part.reads_batch for part in method.parts()):
         return  # a choice per batch has to know what it chose
     training, seen = Training(method).run(2), []
 
@@ -185,8 +193,8 @@ def check_no_synchronisation_on_plain_steps(method: Method) -> None:
     session = training.session
     while session.step_index < session.total_steps:
         step, rows = session.step_index, torch.arange(BATCH)
-        session.loss(training.model, training.inputs[rows], training.targets[rows], "mean").backward()
-        plain = not session.due and not method.observes(step, session.total_steps)
+        session.context.loss(training.model, training.inputs[rows], training.targets[rows], "mean").backward()
+        plain = not session.acts(step)
         with Watch() if plain else contextlib.nullcontext():
             session.before_step()
         training.optimizer.step()
@@ -200,7 +208,7 @@ def check_inactive_weights_and_moments_are_zero(method: Method) -> None:
     def check(training: Training) -> None:
         for name, mask in training.session.trained.items():
             weight = training.session.layers[name].weight
-            kept = method.keeps_weights
+            kept = any(getattr(part, "keeps", False) for part in training.session.parts)
             assert kept or not weight.detach()[~mask].any(), f"step {training.session.step_index}: {name} has a weight"
             for key, value in training.optimizer.state.get(weight, {}).items():
                 if torch.is_tensor(value) and value.shape == weight.shape:
@@ -240,28 +248,33 @@ def check_resume_is_bitwise(method: Method) -> None:
             assert getattr(resumed.session, counter) == getattr(whole.session, counter), f"{counter}, step {stop}"
 
 
-def check_physicality(method: Method) -> None:
-    """Executed and ideal FLOPs of the whole run, beside those of dense training of the same model and steps."""
+def measured_physicality(method: Method) -> str:
+    """How a whole run of a method skips: "physical", "partial", "masked", or "nothing" where all is selected.
+
+    Executed and ideal FLOPs beside those of dense training of the same model and steps. Physical: what is not selected
+    is neither computed nor stored; partial: a part of the step; masked: simulated on dense kernels.
+    """
     training = Training(method).run()
-    session = training.session
-    executed, ideal = session.executed_flops, session.ideal_flops
-    assert ideal > 0
-    if not method.selects:
-        assert executed == ideal
-        return
-    dense = Dense()
+    executed, ideal, everything = training.session.executed_flops, training.session.ideal_flops, dense_flops(training)
+    assert 0 < ideal <= 1.001 * executed
+    if executed >= 0.999 * everything:
+        return "masked" if ideal < 0.99 * executed else "nothing"
+    return "physical" if executed <= 1.02 * ideal else "partial"
+
+
+def check_what_it_says_it_skips_is_skipped(method: Method) -> None:
+    """A method whose parts simulate executes more than it selects; one whose parts do not, less than dense training."""
+    simulated = any(part.simulated("masked") for part in method.parts())
+    assert measured_physicality(method) != ("physical" if simulated else "masked")
+
+
+def dense_flops(training: Training) -> float:
+    """FLOPs of dense training of the same model for as many steps."""
     x, y = training.inputs[:BATCH], training.targets[:BATCH]
     model = network() if isinstance(training.model, nn.Sequential) else transformer(kind_of(training), 1.0)[0]
-    plain = Session(model, dense, torch.optim.SGD(model.parameters()), total_steps=1)
-    everything = len(training.rates) * plain.count_step(lambda: plain.loss(model, x, y, "mean").backward()).executed
-    if method.physicality == "masked":
-        assert 0.999 * everything <= executed <= 1.001 * everything or "samples" in method.selects
-        assert ideal < executed or "units" in method.selects  # zeroed units are not seen by single products
-    else:
-        assert executed < everything, "something was skipped"
-        assert executed >= 0.999 * ideal
-        if method.physicality == "physical":
-            assert executed <= 1.02 * ideal
+    plain = Session(model, Dense(), torch.optim.SGD(model.parameters()), total_steps=1)
+    step = plain.count_step(lambda: plain.context.loss(model, x, y, "mean").backward())
+    return len(training.rates) * step.executed
 
 
 def kind_of(training: Training) -> str:

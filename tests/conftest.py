@@ -3,3 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-physicality", action="store_true", help="write what the conformance tests measure")

@@ -10,23 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from methods.base import Product, Selection, StoredView
-from methods.block_dst import BlockDst
-from methods.execution.backends import STORED, can_store, check
-from methods.execution.block_sparse import BlockSparseLinear
+from methods.dynamic.block_dst import BlockDst
+from methods.dynamic.nm import Nm
+from methods.dynamic.set import exchange
 from methods.execution.cost import executed_flops
-from methods.execution.csr import CsrLinear, block_size
-from methods.execution.masked import Masked
-from methods.execution.semi_structured import SemiStructured
+from methods.execution.kernels.masked import Masked
+from methods.execution.kernels.semi_structured import SemiStructured
+from methods.execution.parts import Weights
+from methods.execution.parts.weights import can_store, check_storage
 from methods.execution.session import Session
-from methods.execution.sparse import places_of
-from methods.nm import Nm
-from methods.set import exchange
+from methods.execution.storage.block_sparse import BlockSparseLinear
+from methods.execution.storage.choice import SPARSE
+from methods.execution.storage.csr import CsrLinear, block_size
+from methods.execution.storage.sparse import places_of
+from methods.products import Product, Selection
+from methods.views import StoredView
 from replication.config import registry
 from tests.conformance import INPUTS, TARGETS, Training, network, small_options
 
 TOLERANCE = {torch.float32: dict(rtol=2e-4, atol=2e-5), torch.float64: dict(rtol=1e-10, atol=1e-12)}
-METHODS = {name: cls for name, cls in registry("method").items() if can_store(cls()) and cls.small is not None}
+METHODS = {name: cls for name, cls in registry("method").items() if can_store(cls().parts()) and cls.small is not None}
 STORABLE = sorted(set(METHODS) - {"random_twin", "compose"})
 
 
@@ -40,7 +43,7 @@ def pair(backend, mask, trained=None, bias=True, dtype=torch.float32, **options)
     trained = mask if trained is None else trained
     weight = torch.randn(outputs, inputs, dtype=dtype) * trained
     offset = nn.Parameter(torch.randn(outputs, dtype=dtype)) if bias else None
-    layer = STORED[backend]("layer", weight, offset, positions(mask), positions(trained), **options)
+    layer = SPARSE[backend]("layer", weight, offset, positions(mask), positions(trained), **options)
     return layer, weight.requires_grad_(), offset
 
 
@@ -139,20 +142,20 @@ def test_block_sparse_takes_the_largest_blocks_that_fit():
 
 def test_patterns_and_devices_that_a_back_end_cannot_run_are_named():
     mask = torch.rand(8, 8) < 0.5
-    with pytest.raises(ValueError, match="do not form blocks.*method=block_dst, or trainer.backend=csr or masked"):
+    with pytest.raises(ValueError, match="do not form blocks.*method=block_dst, or trainer.storage=csr or masked"):
         pair("block_sparse", mask)
     with pytest.raises(ValueError, match="trains weights that do not compute"):
         pair("block_sparse", torch.zeros(8, 8, dtype=torch.bool), torch.ones(8, 8, dtype=torch.bool))
-    with pytest.raises(ValueError, match="needs a CUDA device.*backend=masked"):
+    with pytest.raises(ValueError, match="needs a CUDA device.*storage=masked"):
         SemiStructured(torch.device("cpu"))
     with pytest.raises(ValueError, match="choose one of auto, block_sparse, csr, masked, semi_structured"):
-        check("dense", METHODS["set"]())
+        check_storage("dense", METHODS["set"]().name(), METHODS["set"]().parts())
     with pytest.raises(ValueError, match="nm keeps weights that it does not compute"):
-        check("csr", Nm())
+        check_storage("csr", Nm().name(), Nm().parts())
     with pytest.raises(ValueError, match="dsc selects no weights"):
-        check("csr", registry("method")["dsc"]())
+        check_storage("csr", registry("method")["dsc"]().name(), registry("method")["dsc"]().parts())
     with pytest.raises(ValueError, match="swat selects operands"):
-        check("csr", registry("method")["swat"]())
+        check_storage("csr", registry("method")["swat"]().name(), registry("method")["swat"]().parts())
     with pytest.raises(ValueError, match="'csr' runs on the CPU"):
         CsrLinear("layer", torch.empty(4, 4, device="meta"), None, *[torch.empty(2, device="meta")] * 2)
 
@@ -161,7 +164,7 @@ def test_an_optimizer_that_needs_whole_matrices_is_refused():
     model = network()
     optimizer = torch.optim.LBFGS(model.parameters())
     with pytest.raises(ValueError, match="LBFGS needs whole matrices.*AdamW"):
-        Session(model, METHODS["random_erk"](density=0.2), optimizer, total_steps=4, backend="csr")
+        Session(model, METHODS["random_erk"](density=0.2), optimizer, total_steps=4, storage="csr")
 
 
 def test_flops_are_counted_from_formulas_that_agree_with_brute_force():
@@ -183,7 +186,7 @@ def test_flops_are_counted_from_formulas_that_agree_with_brute_force():
 
 
 def train(method, backend):
-    return Training(method, backend=backend).run()
+    return Training(method, storage=backend).run()
 
 
 @pytest.mark.parametrize("name", [name for name in STORABLE if name != "set"])  # draws without a matrix when stored
@@ -206,20 +209,20 @@ def test_methods_train_alike_on_stored_and_on_masked_weights(name):
 
 def test_set_exchanges_stored_weights_without_a_matrix(monkeypatch):
     method = METHODS["set"](**small_options(METHODS["set"]))
-    training = Training(method, backend="csr")
+    training = Training(method, storage="csr")
     layer = training.session.layers["2"]
     monkeypatch.setattr(type(layer), "dense", lambda *args: pytest.fail("a matrix was made"))
     before = {}
     for _ in range(6):
         if training.session.due:
-            before = {n: v for n, v in training.session.weights.stored_view().items()}
+            before = {n: v for n, v in training.session.part(Weights).store.stored_view().items()}
         training.run(training.session.step_index + 1)
         for name, old in before.items():
-            new = training.session.weights.stored_view()[name]
+            new = training.session.part(Weights).store.stored_view()[name]
             assert len(new.positions) == len(old.positions) == len(new.positions.unique())
             assert int(new.positions.max()) < new.shape[0] * new.shape[1]
         before = {}
-    start = Training(method, backend="csr").session.layers["2"].positions()
+    start = Training(method, storage="csr").session.layers["2"].positions()
     assert not torch.equal(training.session.layers["2"].positions(), start)
 
 
@@ -257,7 +260,7 @@ def test_optimizers_clipping_and_accumulation_work_on_stored_weights(make):
     for backend in ("masked", "csr"):
         model = network()
         optimizer = make(model.parameters())
-        session = Session(model, cls(**small_options(cls)), optimizer, total_steps=20, backend=backend)
+        session = Session(model, cls(**small_options(cls)), optimizer, total_steps=20, storage=backend)
         for step in range(20):
             for half in (0, 1):
                 rows = (torch.arange(16) * 3 + 32 * step + 16 * half) % len(INPUTS)
@@ -273,13 +276,13 @@ def test_optimizers_clipping_and_accumulation_work_on_stored_weights(make):
 def test_a_resumed_run_on_stored_weights_is_bitwise_the_same(backend):
     cls = METHODS["rigl"]
     method = cls(**small_options(cls))
-    whole = Training(method, backend=backend)
-    half, again = Training(method, backend=backend).run(20), Training(method, backend=backend)
+    whole = Training(method, storage=backend)
+    half, again = Training(method, storage=backend).run(20), Training(method, storage=backend)
     again.session.load_state_dict(copy.deepcopy(half.session.state_dict()))
     again.model.load_state_dict(copy.deepcopy(half.model.state_dict()))
     again.optimizer.load_state_dict(copy.deepcopy(half.optimizer.state_dict()))
     again.run()
-    assert again.session.weights.backends() == half.run().session.weights.backends()
+    assert again.session.part(Weights).store.storages() == half.run().session.part(Weights).store.storages()
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), half.model.parameters(), strict=True))
     if backend == "csr":
         pairs = zip(whole.run().model.parameters(), half.model.parameters(), strict=True)
@@ -290,23 +293,25 @@ def test_auto_measures_and_records_what_it_chose():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(512, 768), nn.ReLU(), nn.Linear(768, 10))
     optimizer = torch.optim.AdamW(model.parameters())
-    session = Session(model, METHODS["random_erk"](density=0.02), optimizer, total_steps=4, backend="auto")
+    session = Session(model, METHODS["random_erk"](density=0.02), optimizer, total_steps=4, storage="auto")
     for _ in range(2):
         torch.nn.functional.cross_entropy(model(torch.randn(64, 512)), torch.randint(10, (64,))).backward()
         session.step()
         optimizer.zero_grad()
-    decisions = {decision.layer: decision for decision in session.weights.decisions}
-    assert set(decisions) == {"0", "2"} and len(session.weights.decisions) == 2, "measured once while nothing changes"
+    decisions = {decision.layer: decision for decision in session.part(Weights).store.decisions}
+    store = session.part(Weights).store
+    assert set(decisions) == {"0", "2"} and len(store.decisions) == 2, "measured once while nothing changes"
     first = decisions["0"]
     assert first.tokens == 64 and set(first.seconds) == {"masked", "csr"} and all(s > 0 for s in first.seconds.values())
     fastest = min(first.seconds, key=first.seconds.get)
     assert first.chosen == fastest or first.chosen == "masked"
-    assert session.weights.backends()["0"] == first.chosen
+    assert session.part(Weights).store.storages()["0"] == first.chosen
 
 
 def test_auto_leaves_methods_alone_whose_weights_must_be_kept():
-    training = Training(Nm(**Nm.small), backend="auto").run(4)
-    assert not training.session.weights.decisions and set(training.session.weights.backends().values()) == {"masked"}
+    training = Training(Nm(**Nm.small), storage="auto").run(4)
+    store = training.session.part(Weights).store
+    assert not store.decisions and set(store.storages().values()) == {"masked"}
 
 
 def test_autocast_runs_in_float32_and_returns_its_type():
@@ -325,7 +330,7 @@ def test_stored_layers_pass_through_the_compiler():
     mask = torch.rand(24, 40) < 0.3
     layer, weight, bias = pair("csr", mask)
     x = torch.randn(8, 40)
-    compiled = torch.compile(lambda x: layer(x).relu(), backend="eager", fullgraph=False)
+    compiled = torch.compile(lambda x: layer(x).relu(), storage="eager", fullgraph=False)
     torch.testing.assert_close(compiled(x), (x @ weight.detach().T + bias).relu(), rtol=1e-4, atol=1e-5)
 
 
@@ -358,4 +363,4 @@ def test_a_layer_without_any_weight_returns_its_bias():
 def test_methods_that_store_are_those_that_select_weights_and_nothing_finer():
     assert {"set", "rigl", "random_erk", "snip", "gmp"} <= set(STORABLE)
     assert not {"nm", "top_kast", "swat", "dense", "dsc", "meprop"} & set(STORABLE)
-    assert dataclasses.is_dataclass(METHODS["set"]) and BlockSparseLinear.backend in STORED
+    assert dataclasses.is_dataclass(METHODS["set"]) and BlockSparseLinear.storage in SPARSE

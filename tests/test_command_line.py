@@ -97,17 +97,17 @@ def test_options_of_a_method_within_a_method_are_checked_and_set():
 
     nested = ["method=random_twin", "method.of.name=gmp", "method.of.density=0.2", "method.update.interval=5"]
     assert canonical(nested)[1:] == ["++method.of.name=gmp", "++method.of.density=0.2", "method.update.interval=5"]
-    stack = compose(["method=dsc_max", "method.topology.interval=7"])
-    assert stack.method.topology.interval == 7 and stack.method.label() == "dsc_max"
-    assert stack.config["method"]["topology"]["observe_every"] == 10, "every option is written out"
+    stack = compose(["method=dsc_max", "method.methods.0.interval=7"])
+    assert stack.method.methods[0].interval == 7 and stack.method.label() == "dsc_max"
+    assert stack.config["method"]["methods"][0]["observe_every"] == 10, "every option is written out"
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method.samples.ratio=2", "ratio=2: expected a fraction"),
-        ("method.topologie.name=set", "did you mean topology"),
-        ("method.topology.name=rigel", "did you mean rigl"),
+        ("method.methods=[{name:infobatch,ratio:2}]", r"method.methods\[0\].ratio=2: expected a fraction"),
+        ("method.methodes=[]", "did you mean methods"),
+        ("method.methods=[{name:rigel}]", "did you mean rigl"),
     ],
 )
 def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message):
@@ -116,7 +116,7 @@ def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message)
 
 
 def test_options_that_a_recipe_does_not_list_can_be_set():
-    recipe = compose(["recipe.schedule=cosine", "recipe.smoothing=0.1", "trainer.backend=auto"]).recipe
+    recipe = compose(["recipe.schedule=cosine", "recipe.smoothing=0.1", "trainer.storage=auto"]).recipe
     assert recipe.schedule == "cosine" and recipe.smoothing == 0.1
 
 

@@ -1,29 +1,44 @@
 """Stacks of methods, and the random twin of any method."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 
-from methods.base import Method, UpdateSchedule
-from methods.compose import Compose
-from methods.dsc import Dsc
-from methods.magnitude_structured import MagnitudeStructured
-from methods.random_twin import RandomTwin, shuffled
-from methods.rigl import Rigl
-from methods.snip import Snip
+from methods.base import Method
+from methods.control.dsc_frozen import DscFrozen
+from methods.control.random_twin import RandomTwin, shuffled
+from methods.dynamic.rigl import Rigl
+from methods.execution.kernels.masked import Masked
+from methods.execution.parts import Operands, Samples, Units
+from methods.neurons.dsc import Dsc
+from methods.selective.compose import Compose
+from methods.selective.infobatch import Infobatch
+from methods.selective.layer_freeze import LayerFreeze
+from methods.selective.memory import Memory
+from methods.selective.mesimp import Mesimp
+from methods.selective.moe import Moe
+from methods.selective.progressive_length import ProgressiveLength
+from methods.selective.random_ltd import RandomLtd
+from methods.selective.selective_backprop import SelectiveBackprop
+from methods.selective.swat import Swat
+from methods.static.magnitude_structured import MagnitudeStructured
+from methods.static.snip import Snip
+from methods.topology import UpdateSchedule
 from replication import config as configuration
 from replication.registry import create
-from tests.conformance import CHECKS, Training
+from tests.conformance import CHECKS, Training, dense_flops, small_options
 
 
 @dataclasses.dataclass(frozen=True)
 class Half(Method):
     """Trains on the first half of every batch."""
 
-    selects = frozenset({"samples"})
+    def parts(self):
+        return [Samples(self, self.select)]
 
-    def select_samples(self, step, total, losses, generator):
+    def select(self, step, total, losses, generator):
         return (torch.arange(len(losses)) < len(losses) // 2).float() * 2
 
 
@@ -31,11 +46,10 @@ class Half(Method):
 class FirstColumns(Method):
     """Skips the last quarter of every layer's output gradient."""
 
-    selects = frozenset({"operands"})
-    backend = "compact"
-    physicality = "partial"
+    def parts(self):
+        return [Operands(self, self.select, gathers=True)]
 
-    def select_operands(self, product, layer, left, right, forward):
+    def select(self, product, layer, left, right, forward):
         if product.name == "FORWARD":
             return forward
         keep = torch.arange(left.shape[1]) < max(1, 3 * left.shape[1] // 4)
@@ -45,10 +59,10 @@ class FirstColumns(Method):
 DSC = Dsc(density=0.25, interval=6, observe_every=2)
 RIGL = Rigl(density=0.25, update=UpdateSchedule(6))
 STACKS = {
-    "dsc and samples": Compose(topology=DSC, samples=Half()),
-    "rigl and samples": Compose(topology=RIGL, samples=Half()),
-    "operands and samples": Compose(operands=FirstColumns(), samples=Half()),
-    "dsc, operands and samples": Compose(topology=DSC, operands=FirstColumns(), samples=Half()),
+    "dsc and samples": Compose(methods=(DSC, Half())),
+    "rigl and samples": Compose(methods=(RIGL, Half())),
+    "operands and samples": Compose(methods=(FirstColumns(), Half())),
+    "dsc, operands and samples": Compose(methods=(DSC, FirstColumns(), Half())),
     "twin of rigl": RandomTwin(of=RIGL),
     "twin of dsc": RandomTwin(of=DSC),
 }
@@ -60,6 +74,39 @@ def test_stacks_conform(name, check):
     check(STACKS[name])
 
 
+def small(cls):
+    return cls(**small_options(cls))
+
+
+# Stack -> FLOPs executed over those of dense training of the same model.
+DEEP_STACKS = {
+    (Moe, Infobatch, ProgressiveLength): 0.32,
+    (Dsc, LayerFreeze, RandomLtd, Infobatch): 0.29,
+    (Mesimp, Infobatch): 0.36,
+    (Rigl, Memory, Infobatch, RandomLtd): 0.61,
+    (Memory, Dsc): 0.64,
+    (Memory, Infobatch): 0.85,
+    (Swat, Infobatch, RandomLtd): 0.54,
+}
+
+
+@pytest.mark.parametrize("classes", DEEP_STACKS, ids=lambda classes: "+".join(cls.__name__ for cls in classes))
+def test_a_stack_of_many_methods_runs_saves_and_resumes_bitwise(classes):
+    method = Compose(methods=tuple(small(cls) for cls in classes))
+    whole = Training(method).run()
+    for stop in (13, 36):
+        part, resumed = Training(method).run(stop), Training(method, seed=99)
+        resumed.session.load_state_dict(copy.deepcopy(part.session.state_dict()))
+        resumed.model.load_state_dict(copy.deepcopy(part.model.state_dict()))
+        resumed.optimizer.load_state_dict(copy.deepcopy(part.optimizer.state_dict()))
+        resumed.run()
+        for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+            assert a.shape == b.shape and torch.equal(a, b), f"resumed at step {stop}"
+        assert resumed.session.executed_flops == whole.session.executed_flops
+    assert whole.session.executed_flops / dense_flops(whole) == pytest.approx(DEEP_STACKS[classes], abs=0.05)
+    assert whole.session.ideal_flops <= whole.session.executed_flops
+
+
 def test_every_part_of_a_stack_saves():
     run = {name: Training(method).run().session for name, method in STACKS.items()}
     alone = Training(DSC).run().session
@@ -68,14 +115,25 @@ def test_every_part_of_a_stack_saves():
 
 
 def test_masked_weights_keep_an_operand_method_from_its_kernels():
-    stack = Compose(topology=RIGL, operands=FirstColumns())
-    assert stack.physicality == "masked" and stack.operand_backend == "masked"
-    assert Training(stack).run(8).session.executed_flops > 0
+    stack = Compose(methods=(RIGL, FirstColumns()))
+    training = Training(stack).run(8)
+    assert isinstance(training.session.layers["0"].kernel, Masked)
+    assert training.session.ideal_flops < training.session.executed_flops
 
 
-def test_a_method_in_the_wrong_slot_is_refused():
-    with pytest.raises(ValueError, match="samples=rigl: selects weights; choose a method of inputs, samples, tokens"):
-        Compose(samples=RIGL)
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ((RIGL, Snip()), "rigl and snip both decide about weights; keep one of them"),
+        ((RIGL, DSC), "rigl and dsc both decide which weights exist; keep one of them"),
+        ((Infobatch(), SelectiveBackprop()), "infobatch and selective_backprop both decide about samples"),
+        ((DSC, DscFrozen()), "dsc and dsc_frozen both decide about units"),
+        ((DscFrozen(), Infobatch()), "dsc_frozen starts from the run of another method; use it alone"),
+    ],
+)
+def test_methods_that_decide_about_the_same_are_refused(methods, message):
+    with pytest.raises(ValueError, match=message):
+        Compose(methods=methods)
 
 
 def test_the_twin_keeps_the_schedule_and_the_number_and_changes_the_choice():
@@ -89,7 +147,7 @@ def test_the_twin_keeps_the_schedule_and_the_number_and_changes_the_choice():
 
 def test_the_twin_of_a_method_that_ranks_units_by_norm_keeps_others():
     method = MagnitudeStructured(density=0.5, multiple=1, floor=0)
-    chosen = [Training(m).run().session.store.alive for m in (method, RandomTwin(of=method))]
+    chosen = [Training(m).run().session.part(Units).store.alive for m in (method, RandomTwin(of=method))]
     counts = [sum(int(mask.sum()) for mask in alive.values()) for alive in chosen]
     assert counts == [64, 64] and any(not torch.equal(chosen[0][name], chosen[1][name]) for name in chosen[0])
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from methods.base import UpdateSchedule
+from methods.topology import UpdateSchedule
 from replication import config
 from replication.composition import compose
 from replication.study.tuning import load_space

@@ -1,24 +1,37 @@
 import dataclasses
+import json
 
 import pytest
 import torch
 
 import methods
-from methods.base import Method, Topology
-from methods.dsc import Dsc
-from methods.rigl import Rigl
-from methods.set import Set
+from methods.base import Method
+from methods.dynamic.rigl import Rigl
+from methods.dynamic.set import Set
+from methods.neurons.dsc import Dsc
+from methods.topology import Topology
+from replication.catalogue import PHYSICALITY
 from replication.registry import discover
-from tests.conformance import CHECKS, small_options
+from tests.conformance import CHECKS, measured_physicality, small_options
 
 METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
-METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], backend="masked")
+METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], units="masked")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", METHODS)
 def test_method_conforms(name, check):
     check(METHODS[name])
+
+
+@pytest.mark.parametrize("name", sorted(discover(methods, Method)))
+def test_the_table_of_methods_says_what_was_measured(name, request):
+    """With --write-physicality the measurement is written, for the table in the README."""
+    measured, known = measured_physicality(METHODS[name]), json.loads(PHYSICALITY.read_text())
+    if request.config.getoption("--write-physicality"):
+        PHYSICALITY.write_text(json.dumps(dict(sorted((known | {name: measured}).items())), indent=1) + "\n")
+    else:
+        assert known[name] == measured, "run this test with --write-physicality, then make readme"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +77,10 @@ class AnyDensity(Set):
 class Boast(Set):
     """Claims to be physical and multiplies by zero."""
 
-    @property
-    def simulated(self):
-        return False
+    def parts(self):
+        (weights,) = super().parts()
+        weights.simulated = lambda storage: False
+        return [weights]
 
 
 BROKEN = [GlobalRandomness, LosesWeights, Forgetful, AnyDensity, Boast]

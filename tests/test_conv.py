@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from methods.base import ALL, exact
-from methods.execution.conv import SelectiveConv2d
 from methods.execution.cost import executed_flops
-from methods.execution.masked import Masked
-from methods.execution.session import Session, cross_entropy
-from methods.execution.weight_store import prunable_layers
+from methods.execution.kernels.masked import Masked
+from methods.execution.loss import cross_entropy
+from methods.execution.parts import Weights
+from methods.execution.prunable import prunable_layers
+from methods.execution.session import Session
+from methods.execution.storage.selected import SelectiveConv2d
+from methods.products import ALL, exact
 from replication.config import registry
 
 
@@ -171,12 +173,12 @@ def test_back_ends_that_store_refuse_convolutions_and_auto_leaves_them():
     method = registry("method")["random_erk"](density=0.2)
     model = network()
     with pytest.raises(ValueError, match="is a convolution.*use masked or auto"):
-        Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=4, backend="csr")
+        Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=4, storage="csr")
     model = network()
-    session = Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=4, backend="auto")
+    session = Session(model, method, torch.optim.SGD(model.parameters(), 0.1), total_steps=4, storage="auto")
     session.backward(torch.randn(8, 3, 8, 8), torch.arange(8) % 4)
     session.step()
-    assert {decision.layer for decision in session.weights.decisions} == {"6"}
+    assert {decision.layer for decision in session.part(Weights).store.decisions} == {"6"}
 
 
 def test_a_patch_embedding_and_grouped_convolutions_are_not_prunable():

@@ -37,8 +37,8 @@ def test_a_method_trains_on_the_gpu(name, precision):
 
 def test_compact_equals_masked_on_the_gpu():
     outputs = []
-    for backend in ("compact", "masked"):
-        method = dataclasses.replace(METHODS["dsc"], backend=backend)
+    for units in ("compact", "masked"):
+        method = dataclasses.replace(METHODS["dsc"], units=units)
         model = network().cuda()
         optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
         session = Session(model, method, optimizer, total_steps=48)

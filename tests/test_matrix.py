@@ -5,18 +5,19 @@ import dataclasses
 import pytest
 import torch
 
-from methods.base import Batch
+from methods.execution.parts import Units
 from methods.execution.session import Session
+from methods.views import Batch
 from replication.config import registry
 from replication.datasets.base import DataSpec
 from replication.registry import create
-from tests.conformance import small_options
+from tests.conformance import selected, small_options
 
 STEPS, BATCH = 24, 4  # of the schedule, of which three steps are taken
 METHODS = {n: c for n, c in registry("method").items()}
 MODELS = registry("model")
-UNITS = {n for n, c in METHODS.items() if "units" in c().selects}
-WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & c().selects} | {"moe", "placebo", "random_twin"}
+UNITS = {n for n, c in METHODS.items() if "units" in selected(c())}
+WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & selected(c())} | {"moe", "placebo", "random_twin"}
 BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
@@ -57,7 +58,7 @@ def three_steps(method, name):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     reference = None
     if method.reference:
-        model_groups = Session(model, METHODS["dsc"](interval=3), optimizer, total_steps=STEPS).store.groups
+        model_groups = Session(model, METHODS["dsc"](interval=3), optimizer, total_steps=STEPS).part(Units).store.groups
         reference = {group: torch.arange(g.size) % 2 == 0 for group, g in model_groups.items()}
         model, inputs, targets = build(name)
         optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

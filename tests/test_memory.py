@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from methods import ngram_tables
-from methods.base import Batch
 from methods.execution.session import Session
-from methods.memory import HashedGrams, Memory, ProductKeys
-from methods.ngram_tables import NgramTables
+from methods.selective.memory import HashedGrams, Memory, ProductKeys
+from methods.tools.ngram_tables import NgramTables
+from methods.views import Batch
 from tests.conformance import TARGETS, TOKENS, Training, network
 
 VOCABULARY, ORDER, DISCOUNT = 3, 2, 0.75

@@ -10,19 +10,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.acdc import Acdc
-from methods.base import LayerView, UpdateSchedule
-from methods.cht import Cht, flops_of_scores, link_scores, sampling_keys, without_dead_ends
-from methods.deepr import Deepr
-from methods.dsr import Dsr, divide
+from methods.dynamic.acdc import Acdc
+from methods.dynamic.cht import Cht, flops_of_scores, link_scores, sampling_keys, without_dead_ends
+from methods.dynamic.deepr import Deepr
+from methods.dynamic.dsr import Dsr, divide
+from methods.dynamic.granet import Granet
+from methods.dynamic.mest import Mest
+from methods.dynamic.rigl import Rigl
+from methods.dynamic.rigl_itop import RiglItop, explored
+from methods.dynamic.set import Set
+from methods.dynamic.snfs import Snfs
+from methods.dynamic.top_kast import TopKast
+from methods.execution.parts import Gradient, Weights
 from methods.execution.session import Session
-from methods.granet import Granet
-from methods.mest import Mest
-from methods.rigl import Rigl
-from methods.rigl_itop import RiglItop, explored
-from methods.set import Set
-from methods.snfs import Snfs
-from methods.top_kast import TopKast
+from methods.topology import UpdateSchedule
+from methods.views import LayerView
 from replication.registry import create
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
@@ -434,7 +436,7 @@ def test_snfs_redistributes_by_mean_momentum_and_grows_at_the_largest_momentum()
     step(session, *(2 * g for g in gradients))  # the update, at step 1
     momentum = [0.9 * 0.1 * g + 0.1 * 2 * g for g in gradients]
     for name in active:
-        torch.testing.assert_close(session.grad_mean[name], momentum[int(name)])
+        torch.testing.assert_close(session.part(Weights).grad_mean[name], momentum[int(name)])
     fraction = 0.005 + (0.5 - 0.005) / 2 * (1 + math.cos(math.pi / 100))
     kept, mean, dropped = {}, {}, 0
     for name, present in active.items():
@@ -478,7 +480,7 @@ def test_itop_remembers_the_fraction_of_weights_that_ever_existed(grow):
     training.run(each=collect)
     rate = sum(int(mask.sum()) for mask in union.values()) / sum(mask.numel() for mask in union.values())
     assert explored(training.session.memory) == rate > 0.3
-    assert method.needs == ({"dense_grad"} if grow == "gradient" else set())
+    assert method.parts()[0].gradient is (Gradient.ALL if grow == "gradient" else Gradient.NONE)
 
 
 def test_itop_grows_by_the_gradient_of_the_batch_after_its_step():
@@ -806,7 +808,7 @@ def test_cht_removes_chains_only_where_layers_follow_each_other():
 
 
 def test_cht_reads_no_gradient_and_keeps_the_number():
-    assert not Cht().needs
+    assert Cht().parts()[0].gradient is Gradient.NONE
     training = Training(Cht(density=0.1, update=EVERY_6))
     number = {name: int(mask.sum()) for name, mask in training.session.active.items()}
     training.run()

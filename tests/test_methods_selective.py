@@ -7,25 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.activation_topk import ActivationTopk
-from methods.base import ALL, Batch, Product, Selection, UpdateSchedule
-from methods.dense import Dense
+from methods.dense.dense import Dense
 from methods.execution.blocks import find_blocks, run_on_tokens
-from methods.execution.gathered import Gathered
-from methods.execution.masked import Masked
+from methods.execution.kernels.gathered import Gathered
+from methods.execution.kernels.masked import Masked
 from methods.execution.session import Session
-from methods.infobatch import Infobatch
-from methods.layer_drop import LayerDrop
-from methods.layer_freeze import LayerFreeze
-from methods.meprop import Meprop
-from methods.mesimp import Mesimp
-from methods.moe import Experts, Moe
-from methods.progressive_length import ProgressiveLength
-from methods.progressive_resolution import ProgressiveResolution
-from methods.random_ltd import RandomLtd
-from methods.relu_l1 import PenalisedRelu, ReluL1
-from methods.selective_backprop import SelectiveBackprop
-from methods.swat import Swat
+from methods.products import ALL, Product, Selection
+from methods.selective.activation_topk import ActivationTopk
+from methods.selective.infobatch import Infobatch
+from methods.selective.layer_drop import LayerDrop
+from methods.selective.layer_freeze import LayerFreeze
+from methods.selective.meprop import Meprop
+from methods.selective.mesimp import Mesimp
+from methods.selective.moe import Experts, Moe
+from methods.selective.progressive_length import ProgressiveLength
+from methods.selective.progressive_resolution import ProgressiveResolution
+from methods.selective.random_ltd import RandomLtd
+from methods.selective.relu_l1 import PenalisedRelu, ReluL1
+from methods.selective.selective_backprop import SelectiveBackprop
+from methods.selective.swat import Swat
+from methods.topology import UpdateSchedule
+from methods.views import Batch
 from tests.conformance import BATCH, INPUTS, TARGETS, TOKENS, Training, network, transformer
 
 X, Y = INPUTS[:BATCH], TARGETS[:BATCH]
@@ -56,7 +58,7 @@ def test_gathered_products_equal_masked_ones(product):
 
 
 def test_single_entries_are_refused_by_the_gathering_back_end():
-    with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) selects single entries.*use backend=masked"):
+    with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) selects single entries.*no smaller product"):
         Gathered().run(Product.FORWARD, torch.ones(2, 3), torch.ones(4, 3), Selection(left=torch.ones(2, 3) > 0))
 
 
@@ -231,7 +233,7 @@ def test_every_feed_forward_block_becomes_experts_and_costs_a_part(kind):
         session.backward(inputs[:8], targets[:8])
         cost[method.name()] = session.executed_flops
         found = sum(isinstance(module, Experts) for module in model.modules())
-        assert found == (2 if method.selects else 0)
+        assert found == (2 if method.parts() else 0)
     assert cost["moe"] < 0.85 * cost["dense"]
 
 
@@ -250,10 +252,10 @@ def test_infobatch_keeps_the_expectation_of_the_gradient():
         expected += weights * 0.25 ** sum(dropped) * 0.75 ** (3 - sum(dropped))
     torch.testing.assert_close(expected, torch.ones(6))
     generator = torch.Generator().manual_seed(0)
-    draws = torch.stack([method.select_samples(0, 100, losses, generator) for _ in range(4000)])
+    draws = torch.stack([method.select(0, 100, losses, generator) for _ in range(4000)])
     assert draws.unique().tolist() == pytest.approx([0.0, 1.0, 4 / 3])
     torch.testing.assert_close(draws.mean(0), torch.ones(6), atol=0.03, rtol=0)
-    assert method.select_samples(88, 100, losses, generator) is None, "the last eighth sees everything"
+    assert method.select(88, 100, losses, generator) is None, "the last eighth sees everything"
 
 
 def test_the_session_remembers_the_losses_and_trains_the_weighted_sum():
@@ -270,11 +272,11 @@ def test_the_session_remembers_the_losses_and_trains_the_weighted_sum():
 def test_selective_backprop_keeps_half_prefers_high_losses_and_pays_for_looking():
     method, losses = SelectiveBackprop(), torch.arange(16.0)
     generator = torch.Generator().manual_seed(0)
-    draws = torch.stack([method.select_samples(50, 100, losses, generator) for _ in range(500)])
+    draws = torch.stack([method.select(50, 100, losses, generator) for _ in range(500)])
     assert (draws.gt(0).sum(1) == 8).all() and set(draws.unique().tolist()) == {0.0, 2.0}
     kept = draws.gt(0).float().mean(0)
     assert kept[12:].mean() > 0.75 > 0.35 > kept[:4].mean()
-    assert method.select_samples(51, 100, losses, generator) is None and not method.reads_losses(10, 100)
+    assert method.select(51, 100, losses, generator) is None and not method.reads_losses(10, 100)
     sessions = {m.name(): session_of(network(), m, total_steps=1) for m in (Dense(), SelectiveBackprop(start=0.0))}
     for session in sessions.values():
         session.backward(X, Y)

@@ -7,24 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.allocation import allocate
-from methods.base import UpdateSchedule
-from methods.dense import Dense
-from methods.dense_reg import DenseReg
-from methods.early_bird import EarlyBird
+from methods.control.placebo import Placebo
+from methods.dense.dense import Dense
+from methods.dense_control.dense_reg import DenseReg
 from methods.execution.session import Session
-from methods.gmp import Gmp
-from methods.grasp import Grasp
-from methods.lottery import Lottery
-from methods.magnitude import Magnitude
-from methods.magnitude_structured import MagnitudeStructured
-from methods.placebo import Placebo
-from methods.random_erk import RandomErk
-from methods.random_static import RandomStatic
-from methods.schedules import cubic
-from methods.snip import Snip
-from methods.str import SoftThreshold, Str
-from methods.synflow import Synflow, synaptic_flow
+from methods.static.early_bird import EarlyBird
+from methods.static.gmp import Gmp
+from methods.static.grasp import Grasp
+from methods.static.lottery import Lottery
+from methods.static.magnitude import Magnitude
+from methods.static.magnitude_structured import MagnitudeStructured
+from methods.static.random_erk import RandomErk
+from methods.static.random_static import RandomStatic
+from methods.static.snip import Snip
+from methods.static.str import SoftThreshold, Str
+from methods.static.synflow import Synflow, synaptic_flow
+from methods.tools.allocation import allocate
+from methods.tools.schedules import cubic
+from methods.topology import UpdateSchedule
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 X, Y = INPUTS[:BATCH], TARGETS[:BATCH]

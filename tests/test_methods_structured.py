@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from methods.allocation import allocate
-from methods.base import UpdateSchedule
-from methods.block_dst import BlockDst, block_norms, expand
-from methods.chase import Chase
-from methods.dsc import Dsc
-from methods.dsd import Dsd
-from methods.execution.session import Session, prunable_layers
-from methods.neuron_removal import NeuronRemoval
-from methods.nm import Nm, nm_mask
-from methods.srigl import Srigl
+from methods.dynamic.block_dst import BlockDst, block_norms, expand
+from methods.dynamic.chase import Chase
+from methods.dynamic.dsd import Dsd
+from methods.dynamic.nm import Nm, nm_mask
+from methods.dynamic.srigl import Srigl
+from methods.execution.parts import Units
+from methods.execution.prunable import prunable_layers
+from methods.execution.session import Session
+from methods.neurons.dsc import Dsc
+from methods.neurons.neuron_removal import NeuronRemoval
+from methods.tools.allocation import allocate
+from methods.topology import UpdateSchedule
 from tests.conformance import INPUTS, RECIPE, STEPS, TARGETS, Training, transformer
 from tests.test_session import one_layer, step_with_gradient
 
@@ -387,7 +389,7 @@ def test_dead_neurons_leave_and_living_ones_stay():
         training.model[0].bias[:10] = -100.0  # never fire
     training.run()
     counts = training.session.unit_counts()
-    alive = training.session.store.alive["2"]
+    alive = training.session.part(Units).store.alive["2"]
     assert not alive[:10].any() and counts["2"]["alive"] >= 40
 
 
@@ -404,12 +406,12 @@ def test_a_layer_shrinks_to_its_width_times_its_activation_density():
 def test_the_group_lasso_is_the_sum_of_the_neurons_norms():
     training = Training(NeuronRemoval(score="group_lasso", penalty_strength=0.1))
     session, model = training.session, training.model
-    penalty = training.method.penalty(dict(model.named_parameters()), session.store.groups)
+    penalty = training.method.penalty(dict(model.named_parameters()), session.part(Units).store.groups)
     norms = sum(float(unit.norm.sum()) for unit in session.view().units.values())
     assert penalty.item() == pytest.approx(0.1 * norms, rel=1e-4)
     alive = torch.arange(64) % 3 > 0
-    session.store.set_alive("2", alive, None, training.optimizer)  # the parameters are smaller now
-    penalty = training.method.penalty(dict(model.named_parameters()), session.store.groups)
+    session.part(Units).store.set_alive("2", alive, None, training.optimizer)  # the parameters are smaller now
+    penalty = training.method.penalty(dict(model.named_parameters()), session.part(Units).store.groups)
     first, second, third = (model[i].weight.detach().square() for i in (0, 2, 4))
     norms = sum(math.sqrt(first[j].sum() + second[:, j].sum()) for j in range(int(alive.sum())))
     norms += sum(math.sqrt(second[j].sum() + third[:, j].sum()) for j in range(64))
@@ -422,9 +424,9 @@ def test_the_group_lasso_reads_weights_alone_and_leaves_heads_alone():
     model, inputs, targets = transformer("vit", 1.0)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     session = Session(model, method, optimizer, total_steps=STEPS)
-    heads = [name for name, group in session.store.groups.items() if group.kind == "head"]
-    neurons = [name for name, group in session.store.groups.items() if group.kind == "neuron"]
-    penalty = method.penalty(dict(model.named_parameters()), session.store.groups)
+    heads = [name for name, group in session.part(Units).store.groups.items() if group.kind == "head"]
+    neurons = [name for name, group in session.part(Units).store.groups.items() if group.kind == "neuron"]
+    penalty = method.penalty(dict(model.named_parameters()), session.part(Units).store.groups)
     touched = torch.autograd.grad(penalty, list(model.parameters()), allow_unused=True)
     names = [name for (name, _), grad in zip(model.named_parameters(), touched, strict=True) if grad is not None]
     assert len(names) == 2 * len(neurons) and not any("qkv" in name or "proj" in name for name in names)
@@ -477,7 +479,7 @@ def test_a_neuron_that_left_never_returns():
     alive = {"2": torch.ones(64, dtype=torch.bool), "4": torch.ones(64, dtype=torch.bool)}
 
     def check(training):
-        for name, now in training.session.store.alive.items():
+        for name, now in training.session.part(Units).store.alive.items():
             assert not (now & ~alive[name]).any() and int(now.sum()) % 8 == 0
             alive[name] = now.clone()
 

@@ -7,16 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import ALL, Method, Product, Selection, Topology, UpdateSchedule
-from methods.dense import Dense
-from methods.dsc import Dsc
-from methods.execution.session import Session, prunable_layers
-from methods.placebo import Placebo
-from methods.rigl import Rigl
-from methods.selective_backprop import SelectiveBackprop
-from methods.set import Set
-from methods.snip import Snip
+from methods.base import Method
+from methods.control.placebo import Placebo
+from methods.dense.dense import Dense
+from methods.dynamic.rigl import Rigl
+from methods.dynamic.set import Set
+from methods.execution.parts import Gradient, Operands, Units, Weights
+from methods.execution.prunable import prunable_layers
+from methods.execution.session import Session
+from methods.neurons.dsc import Dsc
+from methods.products import ALL, Product, Selection, exact
+from methods.selective.selective_backprop import SelectiveBackprop
+from methods.static.snip import Snip
+from methods.topology import Topology, UpdateSchedule
+from replication.datasets.base import DataSpec
 from replication.lightning_callback import SessionCallback
+from replication.models.gpt import Gpt
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 
@@ -40,7 +46,8 @@ def test_dense_through_the_session_is_plain_torch_bitwise(make):
 def test_wrapped_layers_without_a_mask_train_like_plain_ones():
     @dataclasses.dataclass(frozen=True)
     class Everything(Method):
-        selects = frozenset({"operands"})
+        def parts(self):
+            return [Operands(self, lambda product, layer, left, right, forward: exact(product, forward))]
 
     plain, model = network(), network()
     optimizers = [torch.optim.SGD(m.parameters(), 0.1) for m in (plain, model)]
@@ -58,7 +65,8 @@ def test_a_superset_of_trained_weights_gets_gradients_but_no_forward_pass():
 
     @dataclasses.dataclass(frozen=True)
     class Superset(Method):
-        selects = frozenset({"weights"})
+        def parts(self):
+            return [Weights(self)]
 
         def init_topology(self, net):
             return Topology(active, trained)
@@ -78,7 +86,10 @@ def test_the_session_keeps_a_method_within_its_topology():
     class Leaky(Set):
         """Asks for every weight gradient, dropped weights too."""
 
-        def select_operands(self, product, layer, left, right, forward):
+        def parts(self):
+            return [*super().parts(), Operands(self, self.select)]
+
+        def select(self, product, layer, left, right, forward):
             return ALL if product is Product.WEIGHT_GRAD else forward
 
     training = Training(Leaky(density=0.2)).run()
@@ -97,19 +108,38 @@ def test_autocast_reaches_the_selected_products():
 def test_a_decision_that_the_back_end_cannot_execute_is_refused():
     @dataclasses.dataclass(frozen=True)
     class Confused(Method):
-        selects = frozenset({"units"})
-        backend = "compact"
+        def parts(self):
+            return [Units(self)]
 
         def init_topology(self, net):
             return Topology(active={"0": torch.ones(64, 16, dtype=torch.bool)})
 
-    with pytest.raises(ValueError, match="decided about 0, which back end 'compact' cannot execute"):
+    with pytest.raises(ValueError, match="confused|test_session decided about 0, and its parts select units"):
         Training(Confused())
 
 
-def test_layers_that_map_to_a_vocabulary_are_not_prunable():
-    model = nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 8), nn.Linear(8, 50))
-    assert list(prunable_layers(model)) == ["1"]
+class Language(nn.Module):
+    """A language model whose context, hidden size and vocabulary are all 8."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(8, 8), nn.Embedding(8, 8)
+        self.hidden = nn.Linear(8, 8)
+        setattr(self, "out" if tied else "lm_head", nn.Linear(8, 8))
+        if tied:
+            self.out.weight = self.tokens.weight
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_vocabulary_heads_are_known_by_what_they_are_and_not_by_their_size(tied):
+    assert list(prunable_layers(Language(tied))) == ["hidden"]
+
+
+@pytest.mark.parametrize("context", [32, 256])
+def test_every_feed_forward_layer_of_a_gpt_is_prunable_whatever_its_context(context):
+    model = Gpt(dim=32, heads=2, hidden=256).build(DataSpec("text", (context,), 32, "loss"))
+    names = {name.rpartition(".")[2] for name in prunable_layers(model)}
+    assert names == {"c_attn", "c_proj", "c_fc"} and len(prunable_layers(model)) == 2 * 4
 
 
 # ---- what the authors' code of RigL, SET and SNIP does, and many ports do not ----------------------------------------
@@ -207,7 +237,8 @@ def test_every_signal_that_costs_is_charged():
     class Watching(Set):
         """SET that keeps an average of the dense gradient."""
 
-        needs = frozenset({"grad_mean"})
+        def parts(self):
+            return [Weights(self, gradient=Gradient.MEAN)]
 
     assert flops(Watching(density=0.25, update=UpdateSchedule(6))) > flops(Set(density=0.25, update=UpdateSchedule(6)))
     assert flops(SelectiveBackprop(keep=1.0)) > flops(Dense())

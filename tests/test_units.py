@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from methods.base import Fold, UnitView
-from methods.dsc import Dsc
-from methods.dsc_random import DscRandom
-from methods.execution.unit_store import UnitStore
-from methods.execution.units import find_units
-from methods.importance import top
-from methods.unit_choice import choose_blocks, find_fold, keep_valid
+from methods.control.dsc_random import DscRandom
+from methods.execution.parts import Units
+from methods.execution.units.groups import find_units
+from methods.execution.units.store import UnitStore
+from methods.neurons.dsc import Dsc
+from methods.tools.importance import top
+from methods.tools.unit_choice import choose_blocks, find_fold, keep_valid
+from methods.topology import Fold
+from methods.views import UnitView
 from replication.datasets.base import DataSpec
 from replication.models.gpt import Gpt
 from replication.models.llama import Llama
@@ -85,13 +87,13 @@ def test_growth_does_not_change_the_function(name):
 def test_compact_and_masked_training_agree_with_units_leaving_and_returning(cls, make):
     method = cls(density=0.25, interval=6, observe_every=2)
     trainings = []
-    for backend in ("compact", "masked"):
-        training = Training(dataclasses.replace(method, backend=backend))
+    for units in ("compact", "masked"):
+        training = Training(dataclasses.replace(method, units=units))
         training.optimizer = training.session.optimizer = make(training.model.parameters(), 3e-3)
         trainings.append(training.run())
     compact, masked = trainings
-    for name, alive in compact.session.store.alive.items():
-        assert torch.equal(alive, masked.session.store.alive[name])
+    for name, alive in compact.session.part(Units).store.alive.items():
+        assert torch.equal(alive, masked.session.part(Units).store.alive[name])
     torch.testing.assert_close(compact.model(INPUTS), masked.model(INPUTS), rtol=1e-4, atol=1e-5)
     assert sum(p.numel() for p in compact.model.parameters()) < sum(p.numel() for p in masked.model.parameters())
 
@@ -200,12 +202,12 @@ def test_blocks_are_chosen_over_groups_by_value_above_the_floors():
 def test_importance_is_the_mean_of_activation_times_gradient():
     training = Training(Dsc(density=0.5, interval=6, observe_every=2))
     model = training.model
-    x, alive = INPUTS[:32], training.session.store.alive["2"]
+    x, alive = INPUTS[:32], training.session.part(Units).store.alive["2"]
     hidden = []
     handle = model[2].register_forward_pre_hook(lambda m, a: (a[0].retain_grad(), hidden.append(a[0]))[0])
     model(x).logsumexp(1).mean().backward()
     handle.remove()
-    training.session.observer.stop()
+    training.session.part(Units).observer.stop()
     expected = torch.zeros(64)
     expected[alive] = (hidden[0].detach() * hidden[0].grad).abs().mean(0)
     torch.testing.assert_close(training.session.view().units["2"].importance, expected)
@@ -216,8 +218,8 @@ def test_dsc_follows_its_stages():
     counts, frozen = [], []
 
     def watch(training):
-        counts.append(sum(int(a.sum()) for a in training.session.store.alive.values()))
-        frozen.append([a.clone() for a in training.session.store.alive.values()])
+        counts.append(sum(int(a.sum()) for a in training.session.part(Units).store.alive.values()))
+        frozen.append([a.clone() for a in training.session.part(Units).store.alive.values()])
 
     Training(method).run(each=watch)
     assert counts[0] == 64 and counts[-1] == 32  # seed and explore: twice the target
@@ -231,7 +233,7 @@ def test_dsc_random_differs_from_dsc_in_its_choice_alone():
     for cls in (Dsc, DscRandom):
         counts = []
         Training(cls(density=0.25, interval=6, observe_every=2, tail=0.0, dead=0.0, duplicate=1.0, constant=0.0)).run(
-            each=lambda t, c=counts: c.append(sum(int(a.sum()) for a in t.session.store.alive.values()))
+            each=lambda t, c=counts: c.append(sum(int(a.sum()) for a in t.session.part(Units).store.alive.values()))
         )
         sizes.append(counts)
     assert sizes[0] == sizes[1]
@@ -246,7 +248,7 @@ def test_dsc_frozen_keeps_the_units_it_was_given():
     from methods.dsc_frozen import DscFrozen
 
     training = Training(DscFrozen(density=0.25)).run()
-    for alive in training.session.store.alive.values():
+    for alive in training.session.part(Units).store.alive.values():
         assert torch.equal(alive, torch.arange(64) % 4 == 0)
 
 
@@ -263,5 +265,5 @@ def test_counting_flops_leaves_no_trace_in_the_statistics():
     plain, counted = Training(method), Training(method)
     counted.session.count_step(lambda: counted.model(INPUTS[:32]).logsumexp(1).mean().backward())
     plain.run(4), counted.run(4)
-    for name, statistics in plain.session.observer.statistics.items():
-        assert torch.equal(statistics.importance, counted.session.observer.statistics[name].importance)
+    for name, statistics in plain.session.part(Units).observer.statistics.items():
+        assert torch.equal(statistics.importance, counted.session.part(Units).observer.statistics[name].importance)

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.execution.session import Session, cross_entropy
-from methods.execution.unit_store import UnitStore
-from methods.execution.units import find_units
-from methods.importance import top
-from methods.neuron_removal import NeuronRemoval
+from methods.execution.loss import cross_entropy
+from methods.execution.session import Session
+from methods.execution.units.groups import find_units
+from methods.execution.units.store import UnitStore
+from methods.neurons.neuron_removal import NeuronRemoval
+from methods.tools.importance import top
 from replication.config import registry
 from replication.datasets.base import DataSpec
 from replication.registry import create

@@ -18,9 +18,9 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from methods.block_dst import expand
-from methods.execution.block_sparse import BlockSparseLinear
-from methods.execution.csr import CsrLinear
+from methods.dynamic.block_dst import expand
+from methods.execution.storage.block_sparse import BlockSparseLinear
+from methods.execution.storage.csr import CsrLinear
 from replication.benchmark.measure import console, interleaved, save
 
 DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)

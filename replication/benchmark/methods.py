@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.progress import track
 from rich.table import Table
 
-from methods.base import Batch
+from methods.views import Batch
 from replication.benchmark.measure import console, save
 from replication.composition import compose
 from replication.config import registry
@@ -34,7 +34,7 @@ def selection_share(name: str, steps: int) -> dict[str, float]:
         meter = Meter(choose("estimate", "cpu", 10.0), Ledger(Path(folder) / "energy.jsonl"))
         module = TrainingModule(experiment, experiment.dataset.spec(), *experiment.dataset.training(), meter)
         meter.close()
-    session, method = module.session, experiment.method
+    session = module.session
     rows = module.batches(0, steps)
     inputs, targets = module.train_split
     passes, observed, decisions, optimizer = [], [], 0.0, 0.0
@@ -43,10 +43,10 @@ def selection_share(name: str, steps: int) -> dict[str, float]:
         x, y = inputs[rows[step % steps]], targets[rows[step % steps]]
         module.loss(module.model, x, y).backward() if step == 0 else None  # first use of every kernel
         module.optimizer.zero_grad()
-        session.batch = Batch(x, y)
+        session.context.batch = Batch(x, y)
         start = time.process_time()
         module.loss(module.model, x, y).backward()
-        watched = method.observes(step, module.total_steps)
+        watched = any(part.acts(step) for part in session.parts)
         (observed if watched else passes).append(time.process_time() - start)
         marks = [time.process_time()]
         for part in (session.before_step, module.optimizer.step, session.after_step):
@@ -67,7 +67,7 @@ def main(scale: float, folder: Path) -> None:
     names = [
         name
         for name, cls in registry("method").items()
-        if {"weights", "units"} & cls().selects and not cls.reference and name != "random_twin"
+        if {part.selects for part in cls().parts()} & {"weights", "units"} and not cls.reference and not cls().twin_of
     ]
     console.print(f"methods: {len(names)} methods, {steps} steps each, about {len(names) * steps * 0.02:.0f} s")
     table = Table("method", "outside forward, backward, optimizer", "seconds of", "in all")

@@ -18,10 +18,11 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from methods.execution.cost import executed_flops
-from methods.execution.session import Session, cross_entropy
-from methods.execution.unit_store import UnitStore
-from methods.execution.units import find_units
-from methods.random_erk import RandomErk
+from methods.execution.loss import cross_entropy
+from methods.execution.session import Session
+from methods.execution.units.groups import find_units
+from methods.execution.units.store import UnitStore
+from methods.static.random_erk import RandomErk
 from replication.benchmark.measure import console, interleaved, save
 from replication.config import registry
 from replication.datasets.base import DataSpec
@@ -120,7 +121,7 @@ def candidates(case: Case) -> dict[str, tuple[nn.Module, Callable]]:
     for density in case.weight_densities:
         model = copy.deepcopy(full)
         optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
-        session = Session(model, RandomErk(density=density), optimizer, total_steps=10**9, backend="csr")
+        session = Session(model, RandomErk(density=density), optimizer, total_steps=10**9, storage="csr")
         found[f"csr {density:g}"] = model, step_of(model, x, y, session)
     return found
 

@@ -1,0 +1,55 @@
+"""Deep rewiring: weights walk at random under an L1 pull; one that would change its sign dies, a random one is born.
+
+Every connection has a fixed random sign and exists while its parameter theta, with weight = sign x theta, is positive.
+After each optimizer step theta loses lr x `l1` and gains Gaussian noise; dead connections are replaced at once, so that
+their number is constant. Source: Bellec et al. 2018, arXiv:1711.05136, algorithm 1; values of the authors' code (noise
+of deviation lr x `noise` in place of the paper's temperature, newborn theta 1e-12). Differs: the first connections are
+distinct (theirs are drawn with replacement, so that some fall together), any optimizer takes the gradient step, and
+signs and first values are those of the model's own initialisation. Extra cost: noise and sorting at every step.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from methods.options import Strength, Within
+from methods.static.random_erk import RandomErk
+from methods.tools.importance import random_scores, top
+from methods.topology import Topology
+from methods.views import NetView
+
+
+@dataclass(frozen=True)
+class Deepr(RandomErk):
+    """Weights that would change their sign die, and random ones are born."""
+
+    source = "arXiv:1711.05136"
+    extra_cost = "noise and sorting at every step"
+
+    l1: Strength = 1e-5  # pull towards zero per step, times the learning rate
+    noise: Strength = 1e-5  # deviation of the noise per step, times the learning rate
+    newborn: Annotated[float, Within(0, low_open=True, what="a magnitude")] = 1e-12  # first value of theta
+
+    def due(self, step: int, total: int) -> bool:
+        return True
+
+    def init_topology(self, net: NetView) -> Topology:
+        signs = {}
+        for name, layer in net.layers.items():
+            coin = 1 - 2 * (random_scores(layer.weight, net.generator) < 0.5).to(layer.weight.dtype)
+            signs[f"sign.{name}"] = torch.where(layer.weight == 0, coin, layer.weight.sign())
+        return Topology(super().init_topology(net).active, memory=signs)
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        active, values = {}, {}
+        for name, layer in net.layers.items():
+            sign = net.memory[f"sign.{name}"]
+            noise = torch.randn(sign.shape, generator=net.generator).to(sign)
+            theta = sign * layer.weight - net.learning_rate * (self.l1 - self.noise * noise)
+            alive = layer.active & (theta > 0)
+            num_dead = int(layer.active.sum()) - int(alive.sum())
+            born = top(random_scores(sign, net.generator).masked_fill(alive, -1), num_dead)
+            active[name] = alive | born
+            values[name] = sign * torch.where(born, self.newborn, theta * alive)
+        return Topology(active, values=values)

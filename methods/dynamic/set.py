@@ -1,0 +1,84 @@
+"""Sparse evolutionary training: the smallest weights leave, as many random ones come, at fixed density.
+
+Source: Mocanu et al. 2018, arXiv:1707.04780, algorithm 1; drop and schedule as in RigL's comparison (joint magnitude,
+cosine annealing, new weights zero, every interval) where the original drops by sign each epoch (`sign=separate`).
+A weight dropped and drawn again at once keeps its value. Extra cost: sorting the weights at update steps.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from methods.options import FractionOrZero
+from methods.static.random_erk import RandomErk
+from methods.tools.importance import random_scores, top
+from methods.tools.schedules import cosine, progress
+from methods.topology import Topology, UpdateSchedule
+from methods.views import LayerView, NetView, StoredView
+
+
+def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -> Tensor:
+    """Positions after a fraction of the smallest weights has left and as many others have come at random, long [n].
+
+    Draws with rejection, so that nothing has the size of the matrix.
+    """
+    total = weights.shape[0] * weights.shape[1]
+    count = len(weights.positions)
+    kept = weights.positions[top(weights.values.abs(), count - int(fraction * count))]
+    missing = count - len(kept)
+    grown = kept[:0]
+    while len(grown) < missing:
+        draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
+        draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device)
+        grown = torch.cat([grown, draw[~torch.isin(draw, torch.cat([kept, grown]))]])[:missing]
+    return torch.cat([kept, grown])
+
+
+@dataclass(frozen=True)
+class Set(RandomErk):
+    """Drops the smallest weights and grows random ones, at fixed density."""
+
+    source = "arXiv:1707.04780"
+    extra_cost = "sorting at update steps"
+
+    drop: FractionOrZero = 0.3  # fraction of a layer's active weights, annealed to 0
+    update: UpdateSchedule = UpdateSchedule(interval=100, start=0.0, stop=0.75)
+    sign: Literal["joint", "separate"] = "joint"  # drop among all weights, or of either sign by itself
+
+    @property
+    def _chooses_at_random(self) -> bool:
+        """Whether growth needs no score of missing weights, and dropping none but the magnitude."""
+        cls = type(self)
+        return self.sign == "joint" and cls.grow_score is Set.grow_score and cls.kept is Set.kept
+
+    def grow_score(self, layer: LayerView, net: NetView) -> Tensor:
+        return random_scores(layer.weight, net.generator)
+
+    def fraction_at(self, step: int, total: int) -> float:
+        """Fraction of the active weights that an update at this step exchanges."""
+        return cosine(progress(step, 0, self.update.stop * total), self.drop)
+
+    def kept(self, layer: LayerView, fraction: float) -> Tensor:
+        """The active weights, bool [O, I], less a fraction of the smallest."""
+        sides = [layer.active]
+        if self.sign == "separate":
+            sides = [layer.active & (layer.weight >= 0), layer.active & (layer.weight < 0)]
+        kept = torch.zeros_like(layer.active)
+        for side in sides:
+            total = int(side.sum())
+            kept |= top(layer.weight.abs().masked_fill(~side, -1), total - int(fraction * total))
+        return kept
+
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        fraction, active = self.fraction_at(step, net.total_steps), {}
+        for name in net.layers:
+            if name in net.stored and self._chooses_at_random:
+                active[name] = exchange(net.stored[name], fraction, net.generator)
+                continue
+            layer = net.layers[name]
+            kept = self.kept(layer, fraction)
+            num_dropped = int(layer.active.sum()) - int(kept.sum())
+            active[name] = kept | top(self.grow_score(layer, net).masked_fill(kept, -1), num_dropped)
+        return Topology(active)

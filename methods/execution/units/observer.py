@@ -1,0 +1,109 @@
+"""Watches the outputs of unit groups in the training step itself: no forward or backward pass of its own.
+
+On an observed step one hook per group sees the units' output h [T, n] on its way into the layer that reads it, and
+the loss's gradient with respect to it on the way back. Everything is kept in the coordinates of the full model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from methods.execution.units.groups import UnitGroup
+from methods.execution.units.store import UnitStore
+
+DECAY = 0.9
+MAX_TOKENS = 256  # tokens of a batch that are looked at; more cost time and change the averages little
+
+
+@dataclass
+class UnitStatistics:
+    """Exponential averages of one group, [n] each, on the CPU; `observed` counts, for the bias correction."""
+
+    observed: Tensor
+    importance: Tensor
+    fires: Tensor
+    mean: Tensor
+    second: Tensor
+
+    @classmethod
+    def empty(cls, size: int) -> UnitStatistics:
+        return cls(torch.zeros(size, dtype=torch.long), *[torch.zeros(size) for _ in range(4)])
+
+    def update(self, ids: Tensor, **values: Tensor) -> None:
+        self.observed[ids] += 1
+        for name, value in values.items():
+            average = getattr(self, name)
+            average[ids] = DECAY * average[ids] + (1 - DECAY) * value.cpu()
+
+    def corrected(self, name: str) -> Tensor:
+        """The average without the bias towards its start at zero; 0 for units that were never observed."""
+        return getattr(self, name) / (1 - DECAY ** self.observed.clamp(min=1))
+
+
+class Observer:
+    """Statistics of every unit group, gathered on the steps between `start` and `stop`."""
+
+    def __init__(self, model: nn.Module, store: UnitStore):
+        self.model, self.store, self.groups = model, store, store.groups
+        self.statistics = {name: UnitStatistics.empty(group.size) for name, group in self.groups.items()}
+        self.samples: dict[str, tuple[Tensor, Tensor]] = {}  # group -> (unit ids [m], outputs [T, m])
+        self._handles: list = []
+
+    def start(self) -> None:
+        for name, group in self.groups.items():
+            reader = self.model.get_submodule(group.reads)
+            self._handles.append(reader.register_forward_pre_hook(self._watch(name, group)))
+
+    def stop(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def sample(self, name: str) -> Tensor | None:
+        """Outputs of the last observed tokens, [T, n]; 0 where a unit did not exist; None for heads."""
+        if name not in self.samples:
+            return None
+        ids, outputs = self.samples[name]
+        full = outputs.new_zeros(outputs.shape[0], self.groups[name].size)
+        full[:, ids] = outputs
+        return full
+
+    def state_dict(self) -> dict:
+        return {
+            name: {f.name: getattr(values, f.name) for f in fields(values)}
+            for name, values in self.statistics.items()
+        } | {"samples": {name: list(pair) for name, pair in self.samples.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.samples = {name: tuple(pair) for name, pair in state["samples"].items()}
+        self.statistics = {name: UnitStatistics(**state[name]) for name in self.statistics}
+
+    def _watch(self, name: str, group: UnitGroup):
+        def hook(module: nn.Module, args: tuple) -> None:
+            if args[0].requires_grad:
+                args[0].register_hook(partial(self._record, name, group, args[0].detach()))
+
+        return hook
+
+    def _record(self, name: str, group: UnitGroup, h: Tensor, grad: Tensor) -> None:
+        ids = self.store.alive[name].nonzero().flatten()
+        image = h.ndim == 4  # [B, channels, height, width]: a unit's outputs are the pixels of one example
+        if image:
+            h, grad = h.flatten(2)[:MAX_TOKENS], grad.flatten(2)[:MAX_TOKENS]
+        else:
+            h, grad = (t.reshape(-1, t.shape[-1] // group.width, group.width)[:MAX_TOKENS] for t in (h, grad))
+        if not self.store.compact:
+            h, grad = h[:, ids], grad[:, ids]
+        self.statistics[name].update(
+            ids,
+            importance=(h * grad).sum(2).abs().mean(0),
+            fires=(h != 0).float().mean((0, 2)) if image else (h != 0).any(2).float().mean(0),
+            mean=h.mean((0, 2)),
+            second=h.square().mean((0, 2)),
+        )
+        if group.width == 1 and not image:
+            self.samples[name] = (ids, h[:, :, 0].clone())

@@ -1,0 +1,143 @@
+"""Parameters that are looked up, not multiplied: capacity at almost no FLOPs for any language model of the suite.
+
+Three kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
+to their log-probabilities, weighted by a learned gate, and in training every position's own occurrence is left out of
+its rows, or the gate would trust what it will not have later. `hashed`: learned rows for the hashes of the last 2 to
+`order` tokens, added to the token embedding. `product_keys`: a layer of values found by product keys, added to what
+the head reads. Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
+
+Source: Kneser and Ney 1995 (counted); Svenstrup et al. 2017, arXiv:1709.03933 and Roy et al. 2022, arXiv:2203.12644
+(hashed); Lample et al. 2019, arXiv:1907.05242, section 3 (product keys); the mixture of counts and a network is in the
+spirit of Grave et al. 2017, arXiv:1612.04426. Differs: values are found once, before the head, not in every block; the
+tables of all heads are one. Extra cost: building and reading the tables, charged as 2 FLOPs per probability and order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Method
+from methods.execution.parts import Modules, Part
+from methods.options import Count, Fraction, Within
+from methods.tools.ngram_tables import NgramTables
+from methods.views import Batch, Site
+
+
+class CountedHead(nn.Module):
+    """Logits of a head plus a gate times the tables' log-probabilities."""
+
+    def __init__(self, head: nn.Linear, tables: NgramTables, site: Site):
+        super().__init__()
+        self.head, self.tables, self.site = head, tables, site
+        self.gate = nn.Linear(head.in_features, 1)
+        self.trust = nn.Parameter(torch.zeros(tables.order + 1))  # by the number of context tokens that are known
+        nn.init.zeros_(self.gate.weight)
+        nn.init.ones_(self.gate.bias)
+        self.tokens: Tensor | None = None
+
+    def forward(self, h: Tensor) -> Tensor:
+        batch: Batch | None = self.site.batch()
+        log_p, known = self.tables.log_probabilities(self.tokens, None if batch is None else batch.targets)
+        if batch is not None:
+            self.site.charge(2.0 * log_p.numel() * (self.tables.order + 1))
+        gate = self.gate(h) + self.trust[known].view(*h.shape[:-1], 1)
+        return self.head(h) + gate * log_p.view(*h.shape[:-1], -1).to(h.dtype)
+
+
+class HashedGrams(nn.Module):
+    """Sum of learned rows for the hashed grams that end at every position, [B, L, D]."""
+
+    def __init__(self, order: int, rows: int, dim: int, width: int):
+        super().__init__()
+        self.order, self.rows = order, rows
+        self.table = nn.EmbeddingBag(rows * (order - 1), dim, mode="sum", sparse=True)
+        nn.init.normal_(self.table.weight, std=1e-2)
+        self.project = nn.Linear(dim, width, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        code, found = tokens, []
+        for back in range(1, self.order):
+            earlier = nn.functional.pad(tokens, (back, 0), value=-1)[:, : tokens.shape[1]]
+            code = (code * 0x9E3779B1 + earlier + 1) % 2147483647  # multiplicative hashing, modulo a prime
+            found.append(code % self.rows + (back - 1) * self.rows)
+        index = torch.stack(found, -1).view(-1, self.order - 1)
+        return self.project(self.table(index)).view(*tokens.shape, -1)
+
+
+class ProductKeys(nn.Module):
+    """h plus the values of the best keys, which are pairs of half-keys, [B, L, D]."""
+
+    def __init__(self, width: int, keys: int, heads: int, top: int):
+        super().__init__()
+        self.keys, self.heads, self.top, self.half = keys, heads, top, max(width // 2, 1)
+        self.query = nn.Linear(width, heads * 2 * self.half)
+        self.halves = nn.Parameter(torch.randn(heads, 2, keys, self.half) / math.sqrt(self.half))
+        self.values = nn.EmbeddingBag(keys * keys, width, mode="sum", sparse=True)
+        nn.init.normal_(self.values.weight, std=1e-2)
+
+    def forward(self, h: Tensor) -> Tensor:
+        query = self.query(h).view(-1, self.heads, 2, self.half)
+        scores, index = torch.einsum("thsd,hskd->thsk", query, self.halves).topk(self.top, dim=-1)
+        pairs = (scores[:, :, 0, :, None] + scores[:, :, 1, None, :]).flatten(2)
+        places = (index[:, :, 0, :, None] * self.keys + index[:, :, 1, None, :]).flatten(2)
+        best, chosen = pairs.topk(self.top, dim=-1)
+        weights = best.softmax(-1).flatten(1)
+        return h + self.values(places.gather(2, chosen).flatten(1), per_sample_weights=weights).view_as(h)
+
+
+@dataclass(frozen=True)
+class Memory(Method):
+    """A language model with tables that are looked up: counted n-grams, hashed n-grams or product keys."""
+
+    source = "arXiv:1709.03933; arXiv:1907.05242"
+    extra_cost = "building and reading the tables"
+    small: ClassVar[dict[str, Any]] = {"order": 3, "rows": 64}
+
+    kind: Literal["counted", "hashed", "product_keys"] = "counted"
+    order: Annotated[int, Within(2, what="a whole number")] = 6  # tokens of the longest context or gram
+    discount: Fraction = 0.9  # of counts
+    rows: Count = 65536  # rows of a hashed table, per order
+    dim: Count = 32  # numbers in a hashed row
+    keys: Count = 64  # half-keys; a layer has keys^2 values
+    heads: Count = 4  # queries of a product-key layer
+    top: Count = 8  # values read per head
+    table_rate: float = 1.0  # learning rate of learned tables over the recipe's
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.top > self.keys:
+            raise ValueError(f"top={self.top}: expected at most keys={self.keys}")
+
+    def parts(self) -> list[Part]:
+        return [Modules(self, self.adapt, table_rate=self.table_rate, reads_batch=self.kind == "counted")]
+
+    def label(self) -> str:
+        return f"memory {self.kind}"
+
+    def adapt(self, model: nn.Module, site: Site) -> None:
+        head = getattr(model, "lm_head", None)
+        embedding = next((m for m in model.modules() if isinstance(m, nn.Embedding)), None)
+        if not isinstance(head, nn.Linear) or embedding is None:
+            raise ValueError("memory: joins language models (an embedding and an lm_head); choose dataset of text")
+        device = head.weight.device
+        if self.kind == "hashed":
+            grams = HashedGrams(self.order, self.rows, self.dim, embedding.embedding_dim).to(device)
+            model.grams = grams
+            embedding.register_forward_hook(lambda module, args, out: out + grams(args[0]))
+        elif self.kind == "product_keys":
+            layer = ProductKeys(head.in_features, self.keys, self.heads, self.top).to(device)
+            model.lm_head = nn.Sequential(layer, head)
+        else:
+            if site.training is None:
+                raise ValueError("memory: counts the training split; pass it as Session(training=...)")
+            split = site.training
+            tokens = split.inputs.long(), split.targets.long()
+            tables = NgramTables(*tokens, head.out_features, self.order, self.discount)
+            site.charge(2.0 * split.inputs.numel() * (self.order + 1))
+            model.lm_head = CountedHead(head, tables, site).to(device)
+            model.register_forward_pre_hook(lambda module, args: setattr(model.lm_head, "tokens", args[0]))

@@ -1,0 +1,136 @@
+"""Mixture of experts: every token computes with one or two of the parts of a feed-forward block, by a learned router.
+
+The hidden neurons of every feed-forward block are divided into experts, so that capacity stays that of the dense block
+and computation falls to top / experts of it. Tokens are sorted by expert: each expert is one smaller product.
+Source: Fedus et al. 2022, arXiv:2101.03961, eq. 1-6 (router, gate, balancing loss of weight 0.01); Shazeer et al. 2017,
+arXiv:1701.06538 (more than one expert). Differs: no capacity limit, so no token is dropped; the gate is scaled to be 1
+where the router knows nothing, and outgoing weights start wider, so that a block's output starts as wide as the dense
+one's. Extra cost: the router.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.base import Method
+from methods.execution.parts import Modules, Part
+from methods.execution.prunable import to_matrix
+from methods.execution.units.groups import is_linear, num_inputs
+from methods.options import Count, Strength, Within
+from methods.views import Site
+
+
+class _WithLoss(torch.autograd.Function):
+    """The identity of y; adds the gradient of an auxiliary loss, in whatever loop the model is trained."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, loss: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, torch.ones((), dtype=grad.dtype, device=grad.device)
+
+
+class Experts(nn.Module):
+    """A feed-forward block in parts.
+
+    Args:
+        producers: linear layers of the block's input; two for a gated block, whose first goes through the activation.
+        act: elementwise function.
+        reader: linear layer of the block's output.
+    """
+
+    def __init__(
+        self, producers: list[nn.Module], act: nn.Module, reader: nn.Module, experts: int, top: int, balance: float
+    ):
+        super().__init__()
+        self.experts, self.top, self.balance, self.act = experts, top, balance, act
+        device = reader.weight.device
+        part = num_inputs(reader) // experts
+        self.router = nn.Linear(num_inputs(producers[0]), experts, bias=False, device=device)
+        inside = [to_matrix(p, p.weight.detach()).clone(memory_format=torch.contiguous_format) for p in producers]
+        self.inside = nn.ParameterList(weight.view(experts, part, -1) for weight in inside)
+        biases = [p.bias.detach().clone().view(experts, part) for p in producers if p.bias is not None]
+        self.biases = nn.ParameterList(biases)
+        outside = to_matrix(reader, reader.weight.detach()).reshape(-1, experts, part).transpose(0, 1)
+        outside = outside * math.sqrt(experts / top)
+        self.outside = nn.Parameter(outside.contiguous())  # [E, O, part]
+        self.bias = None if reader.bias is None else nn.Parameter(reader.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        probabilities = self.router(rows).float().softmax(-1)
+        gate, chosen = probabilities.topk(self.top, dim=-1)
+        order = chosen.flatten().argsort(stable=True)
+        token = order // self.top
+        counts = torch.bincount(chosen.flatten(), minlength=self.experts)
+        parts = rows[token].split(counts.tolist())
+        y = torch.cat([self._expert(e, part) for e, part in enumerate(parts)])
+        y = y * (self.experts * gate.flatten()[order, None]).to(y.dtype)
+        out = torch.zeros(len(rows), y.shape[1], dtype=y.dtype, device=y.device).index_add(0, token, y)
+        out = out if self.bias is None else out + self.bias.to(out.dtype)
+        if self.training:
+            loss = self.experts * (counts / counts.sum() * probabilities.mean(0)).sum()
+            out = _WithLoss.apply(out, self.balance * loss.to(out.dtype))
+        return out.view(*x.shape[:-1], -1)
+
+    def _expert(self, e: int, x: Tensor) -> Tensor:
+        hidden = [F.linear(x, w[e], self.biases[i][e] if len(self.biases) else None) for i, w in enumerate(self.inside)]
+        h = self.act(hidden[0])
+        return F.linear(h * hidden[1] if len(hidden) > 1 else h, self.outside[e])
+
+
+LAYOUTS = ((("fc1",), "act", "fc2"), (("c_fc",), "act", "c_proj"), (("gate_proj", "up_proj"), "act_fn", "down_proj"))
+
+
+@dataclass(frozen=True)
+class Moe(Method):
+    """Every token uses one or two of several experts."""
+
+    source = "arXiv:2101.03961"
+    extra_cost = "the router"
+    small: ClassVar[dict[str, Any]] = {"experts": 4}
+
+    experts: Annotated[int, Within(2, what="a whole number")] = 8  # parts of a feed-forward block
+    top: Count = 1  # experts per token
+    balance: Strength = 0.01  # weight of the loss that spreads tokens over experts
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.top > self.experts:
+            raise ValueError(f"top={self.top}: expected 1 to experts={self.experts}")
+
+    def parts(self) -> list[Part]:
+        return [Modules(self, self.adapt)]
+
+    def adapt(self, model: nn.Module, site: Site) -> None:
+        found = 0
+        for module in list(model.modules()):
+            for name, child in list(module.named_children()):
+                for producers, act, reader in LAYOUTS:
+                    if all(is_linear(getattr(child, part, None)) for part in (*producers, reader)):
+                        layers = [getattr(child, part) for part in producers]
+                        setattr(module, name, self._experts(layers, getattr(child, act), getattr(child, reader)))
+                        found += 1
+        if not found and isinstance(model, nn.Sequential):  # a multilayer perceptron: its last hidden layer
+            names = [name for name, child in model.named_children() if not isinstance(child, nn.Dropout)]
+            triple = [getattr(model, name) for name in names[-3:]]
+            if len(triple) == 3 and isinstance(triple[0], nn.Linear) and isinstance(triple[2], nn.Linear):
+                setattr(model, names[-3], self._experts([triple[0]], triple[1], triple[2]))
+                for name in names[-2:]:
+                    setattr(model, name, nn.Identity())
+                found = 1
+        if not found:
+            raise ValueError("moe: found no feed-forward block; choose a model with hidden neurons")
+
+    def _experts(self, producers: list[nn.Module], act: nn.Module, reader: nn.Module) -> Experts:
+        if num_inputs(reader) % self.experts:
+            raise ValueError(f"experts={self.experts}: expected a divisor of {num_inputs(reader)} hidden neurons")
+        return Experts(producers, act, reader, self.experts, self.top, self.balance)
