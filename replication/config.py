@@ -1,31 +1,31 @@
-"""From command-line overrides to a checked experiment, and from that to the identity of a run.
+"""What one run is: a resolved configuration, the checked experiment that it describes, and the run's identity.
 
-The groups `dataset`, `model` and `method` are generated from dataclasses, so that an option lives in one place. Every
-mistake is answered before anything is written.
+Data set, model and method are found by name and made from their dataclasses, so that an option lives in one place.
+Every mistake is answered before anything is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import methods
 import replication.datasets
 import replication.models
 from methods.base import Method
 from methods.execution.parts.weights import can_store, check_storage
-from methods.execution.storage.choice import STORAGES
+from methods.options import CountOrZero, Fraction, Within, check_options
 from replication.datasets.base import Dataset
+from replication.environment import machine_id
 from replication.models.base import Model
-from replication.registry import create, describe, discover
+from replication.recipe import Positive, Rates, Recipe
+from replication.registry import discover, make, name_of
 
 SCHEMA_VERSION = 1
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -35,79 +35,42 @@ NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is trained, the same for every method.
-
-    Fields: optimizer (adamw or sgd with Nesterov's momentum), batch_size, steps, learning_rate at the top of the
-    schedule, weight_decay (of matrices and kernels; biases and norms do not decay), betas (of AdamW; the first is SGD's
-    momentum), warmup (fraction of the steps), clip (norm of the gradient, or None), schedule after the warm-up (linear
-    or cosine to zero, or step: the rate times `gamma` at each of the `milestones`, fractions of the steps), smoothing
-    (of labels).
-    """
-
-    optimizer: str
-    batch_size: int
-    steps: int
-    learning_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    warmup: float
-    clip: float | None = None
-    schedule: str = "linear"
-    milestones: tuple[float, ...] = ()
-    gamma: float = 0.1
-    smoothing: float = 0.0
-
-    def __post_init__(self):
-        if self.optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"recipe.optimizer={self.optimizer}: unknown; choose one of adamw, sgd")
-        if self.schedule not in ("linear", "cosine", "step"):
-            raise ValueError(f"recipe.schedule={self.schedule}: unknown; choose one of cosine, linear, step")
-        if any(not 0 < milestone < 1 for milestone in self.milestones):
-            raise ValueError(f"recipe.milestones={list(self.milestones)}: expected fractions of the run in (0, 1)")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"recipe.smoothing={self.smoothing}: expected a share in [0, 1), such as 0.1")
-        for name in ("batch_size", "steps", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"recipe.{name}={getattr(self, name)}: expected a number above 0")
-
-    def rates(self, steps: int) -> list[float]:
-        """Learning rate of each of `steps` steps: linear warm-up, then the schedule."""
-        warm = max(1, round(self.warmup * steps))
-        down = steps - warm + 1
-        if self.schedule == "linear":
-            return [self.learning_rate * min((step + 1) / warm, (steps - step) / down) for step in range(steps)]
-        return [self.learning_rate * min((step + 1) / warm, self._factor(step, steps, warm)) for step in range(steps)]
-
-    def _factor(self, step: int, steps: int, warm: int) -> float:
-        if self.schedule == "step":
-            return self.gamma ** sum(step >= milestone * steps for milestone in self.milestones)
-        return 0.5 + 0.5 * math.cos(math.pi * min(max(step + 1 - warm, 0) / (steps - warm + 1), 1))
-
-
-@dataclass(frozen=True)
 class Trainer:
     """Where and with what arithmetic a run trains."""
 
-    device: str
-    threads: int
-    precision: str
-    segments: int
-    checkpoint_every_s: float
-    storage: str = "masked"
-    channels_last: bool = True
-    compile: bool = False
+    device: Literal["cpu", "cuda", "mps"]
+    threads: Annotated[int, Within(1, 256, what="a whole number")]
+    precision: Literal["float32", "bfloat16"]
+    segments: Annotated[int, Within(1, 100_000, what="a whole number")]  # evaluations; the run can resume at each
+    checkpoint_every_s: Annotated[float, Within(0)]  # least time between two checkpoints
+    storage: Literal["masked", "csr", "block_sparse", "semi_structured", "auto"] = "masked"  # of weights
+    channels_last: bool = True  # memory layout of convolutions
+    compile: bool = False  # by torch.compile, from the step on after which the method changes nothing more
 
     def __post_init__(self):
-        if self.device not in ("cpu", "cuda", "mps"):
-            raise ValueError(f"trainer.device={self.device}: unknown; choose one of cpu, cuda, mps")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"trainer.precision={self.precision}: unknown; choose one of bfloat16, float32")
-        if self.storage not in STORAGES:
-            raise ValueError(f"trainer.storage={self.storage}: unknown; choose one of {', '.join(sorted(STORAGES))}")
-        for name in ("threads", "segments"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"trainer.{name}={getattr(self, name)}: expected 1 or more")
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What measures a run's joules."""
+
+    source: Literal["auto", "zeus-gpu", "rapl", "zeus-apple", "estimate", "none"]
+    watts_per_core: Positive  # of the source `estimate`: a convention that cancels in ratios
+
+    def __post_init__(self):
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class Logger:
+    """Where an ended run is shown."""
+
+    wandb: Literal["offline", "online"] | None = None
+    project: str = "hundredfold"
+
+    def __post_init__(self):
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -117,11 +80,35 @@ class Experiment:
     dataset: Dataset
     model: Model
     method: Method
-    recipe: Recipe
+    recipe: Recipe  # with the changes that the method asks for
     trainer: Trainer
-    seed: int
-    budget: float
-    config: dict[str, Any]  # fully resolved, plain values
+    energy: Energy
+    logger: Logger
+    seed: Annotated[int, Within(0, 2**32 - 1, what="a whole number")]
+    budget: Fraction  # of the recipe's steps, with the schedule fitted into them
+    replicate: CountOrZero  # repeats a run to measure it again
+    results: str  # folder of the records
+
+    def __post_init__(self):
+        check_options(self)
+        if not self.results:
+            raise ValueError("results='': expected a folder")
+        object.__setattr__(self, "recipe", replace(self.recipe, **self.method.recipe))
+        parts = self.method.parts()
+        check_storage(self.trainer.storage, self.method.name(), parts)
+        fine = {part.selects for part in parts if not part.compiles}
+        if self.trainer.compile and fine:
+            raise ValueError(
+                f"trainer.compile=true: {self.method.name()} selects {', '.join(sorted(fine))}, whose products run one "
+                "by one; use trainer.compile=false"
+            )
+        if self.dataset.present():
+            self.model.check(self.dataset.spec())
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration in plain values, every option written out, so that a changed default cannot alias."""
+        return plain(self)
 
     @property
     def task(self) -> str:
@@ -151,10 +138,9 @@ class Experiment:
     def steps(self) -> int:
         return len(self.method.positions(self._schedule_steps))
 
-    def learning_rates(self) -> list[float]:
+    def learning_rates(self) -> Rates:
         """Learning rate of every training step."""
-        rates = self.recipe.rates(self._schedule_steps)
-        return [rates[position] for position in self.method.positions(self._schedule_steps)]
+        return self.recipe.rates(self._schedule_steps, self.method.positions(self._schedule_steps))
 
     @property
     def _schedule_steps(self) -> int:
@@ -174,63 +160,21 @@ def stacks() -> dict[str, dict[str, Any]]:
     return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in files}
 
 
-@cache
-def register() -> None:
-    """Make every registered class a choice of its Hydra group, with its defaults written out."""
-    store = ConfigStore.instance()
-    for kind in GROUPS:
-        for name, cls in registry(kind).items():
-            defaults = {option.name: _default(option.default) for option in describe(cls)[1]}
-            store.store(group=kind, name=name, node={"name": name, **defaults})
+def plain(value: Any) -> Any:
+    """A value as a configuration writes it; a plug-in, also one within another, with its name and every option."""
+    if is_dataclass(value):
+        named = {"name": name_of(type(value))} if isinstance(value, (Dataset, Model, Method)) else {}
+        return named | {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.init}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _default(value: Any) -> Any:
-    """A method within a method by its name alone, so that another name does not meet the first one's options."""
-    return {"name": value.name()} if isinstance(value, Method) else _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value of an option as a configuration writes it; a method within a method with its name and options."""
-    if isinstance(value, Method):
-        return {"name": value.name()} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if hasattr(value, "__dataclass_fields__"):
-        return asdict(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def build(cfg: DictConfig) -> Experiment:
-    """Check a composed configuration and make its objects.
+def build(config: dict[str, Any]) -> Experiment:
+    """Check a resolved configuration and make its objects; building from `Experiment.config` gives the same again.
 
     Raises:
         ValueError: any value that no run could have, in one sentence.
     """
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    config.pop("hydra", None)
-    parts = {kind: create(kind, registry(kind), config[kind]["name"], **_options(config[kind])) for kind in GROUPS}
-    seed, replicate = config["seed"], config["replicate"]
-    for name, value in (("seed", seed), ("replicate", replicate)):
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name}={value}: expected a whole number, 0 or more")
-    budget = config["budget"]
-    if not isinstance(budget, (int, float)) or not 0 < budget <= 1:
-        raise ValueError(f"budget={budget}: expected a fraction of the recipe's steps in (0, 1]")
-    config["method"] = _plain(parts["method"])  # nested methods with every option written out
-    recipe = create("recipe", {"recipe": Recipe}, "recipe", **config["recipe"])
-    recipe = replace(recipe, **parts["method"].recipe)
-    trainer = create("trainer", {"trainer": Trainer}, "trainer", **config["trainer"])
-    method_parts = parts["method"].parts()
-    check_storage(trainer.storage, parts["method"].name(), method_parts)
-    fine = {part.selects for part in method_parts if not part.compiles}
-    if trainer.compile and fine:
-        raise ValueError(
-            f"trainer.compile=true: {parts['method'].name()} selects {', '.join(sorted(fine))}, whose products run one "
-            "by one; use trainer.compile=false"
-        )
-    return Experiment(**parts, recipe=recipe, trainer=trainer, seed=seed, budget=budget, config=config)
-
-
-def _options(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "name"}
+    return make(Experiment, config, title="a run")
 
 
 def run_id(config: dict[str, Any]) -> str:
@@ -242,6 +186,11 @@ def run_id(config: dict[str, Any]) -> str:
         identity[group] = {k: v for k, v in value.items() if k not in hidden} if isinstance(value, dict) else value
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_folder(config: dict[str, Any]) -> Path:
+    """Where the run of a configuration lies on this machine."""
+    return Path(config["results"]) / "runs" / run_id(config) / f"{machine_id()}-{config['replicate']}"
 
 
 def reference_config(experiment: Experiment) -> dict[str, Any] | None:

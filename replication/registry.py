@@ -6,6 +6,7 @@ configuration; every mistake a user can make in them is answered with one senten
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import math
@@ -13,9 +14,12 @@ import pkgutil
 import re
 import types
 import typing
-from typing import Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", type(None): "null"}
+from methods.options import Within
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", type(None): "null"}
+UNIONS = (Union, types.UnionType)
 
 
 class Option(NamedTuple):
@@ -32,28 +36,25 @@ class Option(NamedTuple):
     comment: str
 
 
+@functools.cache
 def discover(package, base):
     """Find the plug-ins of a package, importing each of its modules.
 
     Args:
-        package: a package or its dotted name, searched with its sub-packages; `base` and modules starting with "_" are
-            skipped.
+        package: a package or its dotted name; `base` and modules starting with "_" are skipped, sub-packages are not.
         base: the class that plug-ins derive from.
     Returns:
         module name -> its one public class derived from `base`, sorted by name; modules without one are left out.
     Raises:
-        TypeError: two public plug-ins in one file, or a plug-in that is not itself a frozen dataclass.
+        TypeError: two public plug-ins in one file or of one name, or one that is not itself a frozen dataclass.
     """
     package = importlib.import_module(package) if isinstance(package, str) else package
     found = {}
-    for module_info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-        name = module_info.name
-        if name == "base" or name.startswith("_"):
+    for module_info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        name = module_info.name.rpartition(".")[2]
+        if module_info.ispkg or name == "base" or name.startswith("_"):
             continue
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        if module_info.ispkg:
-            found |= discover(module, base)
-            continue
+        module = importlib.import_module(module_info.name)
         classes = [value for value in vars(module).values() if _is_plugin(value, module, base)]
         if len(classes) > 1:
             listed = ", ".join(cls.__name__ for cls in classes)
@@ -62,8 +63,15 @@ def discover(package, base):
             parameters = vars(cls).get("__dataclass_params__")
             if parameters is None or not parameters.frozen:
                 raise TypeError(f"{module.__name__}.{cls.__name__}: decorate it with @dataclass(frozen=True)")
+            if name in found:
+                raise TypeError(f"{module.__name__}: {found[name].__module__} has that name already; rename one")
             found[name] = cls
     return dict(sorted(found.items()))
+
+
+def name_of(cls):
+    """The name by which a plug-in is found: that of its file."""
+    return cls.__module__.rpartition(".")[2]
 
 
 def create(kind, registry, name, /, **options):
@@ -78,8 +86,33 @@ def create(kind, registry, name, /, **options):
     """
     if name not in registry:
         choices = ", ".join(sorted(registry))
-        raise ValueError(f"{kind}={name}: unknown{_suggestion(name, registry)}; choose one of {choices}")
-    return _build(registry[name], options, path=kind, title=name)
+        raise ValueError(f"{kind}={name}: unknown{suggestion(name, registry)}; choose one of {choices}")
+    return make(registry[name], options, path=kind, title=name)
+
+
+def make(cls, options, path="", title=None):
+    """Make a dataclass from plain options; a message names an option by `path` and the class by `title`.
+
+    Raises:
+        ValueError: as `create`.
+    """
+    fields, title = {field.name: field for field in _fields(cls)}, title or cls.__name__
+    for name in options:
+        if name not in fields:
+            has = f"it has {', '.join(fields)}" if fields else "it has no options"
+            raise ValueError(f"{_dotted(path, name)}: {title} has no such field{suggestion(name, fields)}; {has}")
+    for name, field in fields.items():
+        if name not in options and _default(field) is dataclasses.MISSING:
+            whole = _dotted(path, name)
+            raise ValueError(f"{whole}: not given and {title} has no default for it; set {whole}=...")
+    hints = typing.get_type_hints(cls, include_extras=True)
+    values = {name: _completed(value, _default(fields[name])) for name, value in options.items()}
+    values = {name: convert(value, hints[name], _dotted(path, name)) for name, value in values.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        named = re.match(r"\w+", str(error))
+        raise ValueError(_dotted(path, error) if named and named[0] in fields else str(error)) from None
 
 
 def describe(cls):
@@ -91,8 +124,8 @@ def describe(cls):
     own = vars(cls).get("__doc__") or ""
     # A dataclass without a docstring is given its signature for one.
     text = own if own and not own.startswith(f"{cls.__name__}(") else inspect.getdoc(inspect.getmodule(cls)) or ""
-    hints, comments = typing.get_type_hints(cls), _comments(cls)
-    options = [Option(f.name, _type_name(hints[f.name]), _default(f), comments.get(f.name, "")) for f in _fields(cls)]
+    hints, comments = typing.get_type_hints(cls, include_extras=True), _comments(cls)
+    options = [Option(f.name, type_name(hints[f.name]), _default(f), comments.get(f.name, "")) for f in _fields(cls)]
     return text.strip().split("\n")[0], options
 
 
@@ -110,23 +143,14 @@ def _default(field):
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _suggestion(name, names):
+def _dotted(path, name):
+    return f"{path}.{name}" if path else str(name)
+
+
+def suggestion(name, names):
+    """The end of a sentence about an unknown name: the closest of the known ones, if any is close."""
     close = difflib.get_close_matches(str(name), list(names), n=1)
     return f", did you mean {close[0]}?" if close else ""
-
-
-def _build(cls, options, path, title):
-    fields = {field.name: field for field in _fields(cls)}
-    for name in options:
-        if name not in fields:
-            has = f"it has {', '.join(fields)}" if fields else "it has no options"
-            raise ValueError(f"{path}.{name}: {title} has no such field{_suggestion(name, fields)}; {has}")
-    for name, field in fields.items():
-        if name not in options and _default(field) is dataclasses.MISSING:
-            raise ValueError(f"{path}.{name}: not given and {title} has no default for it; set {path}.{name}=...")
-    hints = typing.get_type_hints(cls)
-    options = {name: _completed(value, _default(fields[name])) for name, value in options.items()}
-    return cls(**{name: _convert(value, hints[name], f"{path}.{name}") for name, value in options.items()})
 
 
 def _completed(value, default):
@@ -136,65 +160,81 @@ def _completed(value, default):
     return value
 
 
-def _convert(value, hint, path):
-    """Return `value` as an instance of the annotation `hint`, or raise a ValueError that names `path`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
+def convert(value, hint, path):
+    """Return a plain value as an instance of an annotation.
+
+    Raises:
+        ValueError: the value is none, in one sentence that names `path`.
+    """
+    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is Annotated:
+        return convert(value, arguments[0], path)
+    if kind in UNIONS:
         return _convert_union(value, arguments, hint, path)
-    if origin is Literal and any(value == choice and type(value) is type(choice) for choice in arguments):
-        return value
-    if (origin or hint) is tuple and isinstance(value, (list, tuple)):
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _convert_dataclass(value, kind, path)
+    if kind is tuple and isinstance(value, (list, tuple)):
         return _convert_tuple(value, arguments, hint, path)
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if hint in (int, bool, str) and type(value) is hint:
-        return value
-    if hint in (None, type(None)) and value is None:
-        return None
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        if "name" in value and not any(f.name == "name" for f in _fields(hint)):  # a plug-in within a plug-in
-            options = {name: option for name, option in value.items() if name != "name"}
-            return create(path, discover(hint.__module__.rpartition(".")[0], hint), value["name"], **options)
-        return _build(hint, value, path, hint.__name__)
-    if inspect.isclass(hint) and hint not in _WORDS and isinstance(value, hint):
-        return value
-    raise ValueError(f"{path}={value!r}: expected {_type_name(hint)}")
+    chosen = [c for c in arguments if c == value and isinstance(c, bool) == isinstance(value, bool)]
+    if kind is Literal and chosen:
+        return chosen[0]
+    if not _fits(value, kind):
+        raise ValueError(f"{path}={value!r}: expected {type_name(hint)}")
+    return float(value) if kind is float else value
+
+
+def _fits(value, kind):
+    """Whether a value is of a plain type; a whole number serves as a float, a truth value as neither."""
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind in WORDS:
+        return type(value) is kind or value is kind
+    return kind is Any or inspect.isclass(kind) and isinstance(value, kind)
+
+
+def _convert_dataclass(value, cls, path):
+    """A nested dataclass, or with a `name` that is no field of it a plug-in of its package."""
+    if "name" not in value or any(field.name == "name" for field in _fields(cls)):
+        return make(cls, value, path)
+    options = {name: option for name, option in value.items() if name != "name"}
+    return create(path, discover(cls.__module__.rpartition(".")[0], cls), value["name"], **options)
 
 
 def _convert_union(value, arguments, hint, path):
     # The exact type first, so that 1 stays whole where both int and float are allowed.
     for argument in sorted(arguments, key=lambda argument: argument is not type(value)):
         if isinstance(value, dict) and dataclasses.is_dataclass(argument):
-            return _convert(value, argument, path)
+            return convert(value, argument, path)
         try:
-            return _convert(value, argument, path)
+            return convert(value, argument, path)
         except ValueError:
             continue
-    raise ValueError(f"{path}={value!r}: expected {_type_name(hint)}")
+    raise ValueError(f"{path}={value!r}: expected {type_name(hint)}")
 
 
 def _convert_tuple(value, arguments, hint, path):
     if arguments and arguments[-1] is not Ellipsis and len(value) != len(arguments):
-        raise ValueError(f"{path}={value!r}: expected {_type_name(hint)}")
+        raise ValueError(f"{path}={value!r}: expected {type_name(hint)}")
     if not arguments or arguments[-1] is Ellipsis:
         arguments = (arguments[0] if arguments else Any,) * len(value)
     items = zip(value, arguments, strict=True)
-    return tuple(_convert(item, argument, f"{path}[{index}]") for index, (item, argument) in enumerate(items))
+    return tuple(convert(item, argument, f"{path}[{index}]") for index, (item, argument) in enumerate(items))
 
 
-def _type_name(hint):
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type_name(argument) for argument in arguments)
-    if origin is Literal:
+def type_name(hint):
+    """What an annotation allows, in words."""
+    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is Annotated:
+        return next((str(limit) for limit in arguments if isinstance(limit, Within)), type_name(arguments[0]))
+    if kind in UNIONS:
+        return " or ".join(type_name(argument) for argument in arguments)
+    if kind is Literal:
         return f"one of {', '.join(str(choice) for choice in arguments)}"
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a list, each item {_type_name(arguments[0])}"
-    if origin is tuple:
-        return f"a list of {len(arguments)}: {', '.join(_type_name(argument) for argument in arguments)}"
-    return _WORDS.get(hint) or getattr(hint, "__name__", str(hint))
+    if kind is tuple and arguments[-1] is Ellipsis:
+        return f"a list, each item {type_name(arguments[0])}"
+    if kind is tuple:
+        return f"a list of {len(arguments)}: {', '.join(type_name(argument) for argument in arguments)}"
+    return WORDS.get(hint) or getattr(hint, "__name__", str(hint))
 
 
 def _comments(cls):

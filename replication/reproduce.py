@@ -9,6 +9,7 @@ import argparse
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from rich.console import Console
 
 from analysis.__main__ import arm_tables, verdict_table
 from analysis.report import Study, build
-from replication import tuning
 from replication.energy.sources import choose
-from replication.suite import Job, Suite, load_suite
-from replication.sweep import identify, run_all
+from replication.study import tuning
+from replication.study.job import Job, Past, expected, past
+from replication.study.queue import run_all
+from replication.study.suite import Suite, load_suite
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -53,20 +55,21 @@ def reproduce(options: argparse.Namespace) -> int:
         suite, cost = tune(suite, Path(options.reports), plan=options.plan)
     if suite is None:
         return 0
-    runs = planned(suite.jobs)
-    seconds = expected_seconds(suite, runs)
-    announce(suite, runs, seconds, Path(options.reports) / suite.name)
+    output = Path(options.reports) / suite.name
+    pasts = [past(job) for job in suite.jobs]
+    jobs = expected(suite.jobs, pasts)
+    announce(suite, jobs, pasts, output)
     if options.plan:
         return 0
-    outcomes = run_missing(suite, runs, seconds)
-    output = Path(options.reports) / suite.name
-    verdicts = build(Path(options.results), output, suite.name, runs, Study(command(options), suite.scaled, cost))
+    outcomes = run_all(jobs, suite=suite.name)
+    study = Study(command(options), suite.scaled, cost)
+    verdicts = build(Path(options.results), output, suite.name, planned(jobs), study)
     for table in [*arm_tables(output), verdict_table(verdicts)]:
         console.print(table, soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        print(f"failed: {' '.join(outcome.overrides)}: {outcome.reason}", file=sys.stderr)
+        print(f"failed: {outcome.job}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -78,59 +81,40 @@ def command(options: argparse.Namespace) -> str:
 
 def tune(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str | None]:
     """The suite with every arm's best recipe, and what the trials have cost; no suite while only planning trials."""
-    jobs = [job for arm in tuning.trials(suite).values() for job in arm]
+    arms = tuning.trials(suite)
+    jobs = [job for arm in arms.values() for job in arm]
     trials = Suite(f"{suite.name}-tuning", f"Trials for: {suite.title}", jobs, suite.scaled)
-    runs = planned(jobs)
-    seconds = expected_seconds(trials, runs)
-    announce(trials, runs, seconds, reports / suite.name)
-    if plan and any(run["status"] is None for run in runs):
+    pasts = [past(job) for job in jobs]
+    jobs = expected(jobs, pasts)
+    announce(trials, jobs, pasts, reports / suite.name)
+    if plan and not all(p.ended for p in pasts):
         console.print("The suite itself follows, with the best recipe of every arm.")
         return None, None
     if not plan:
-        run_missing(trials, runs, seconds)
-        runs = planned(jobs)
-    quality = {tuple(job.overrides): run["validation"] for job, run in zip(jobs, runs, strict=True)}
-    joules, spent = (sum(run[name] or 0 for run in runs) for name in ("joules", "seconds"))
-    cost = f"{len(runs)} trials of {len(tuning.trials(suite))} arms: {joules:.4g} J, {spent / 60:.1f} min"
-    chosen = tuning.tuned(suite, quality)
-    return Suite(f"{suite.name}-tuned", suite.title, chosen.jobs, suite.scaled), cost
+        run_all(jobs, suite=trials.name)
+        pasts = [past(job) for job in jobs]
+    quality = {job.run_id: p.validation for job, p in zip(jobs, pasts, strict=True)}
+    joules, spent = sum(p.joules or 0 for p in pasts), sum(p.seconds or 0 for p in pasts)
+    cost = f"{len(jobs)} trials of {len(arms)} arms: {joules:.4g} J, {spent / 60:.1f} min"
+    return replace(tuning.tuned(suite, quality), name=f"{suite.name}-tuned"), cost
 
 
 def planned(jobs: list[Job]) -> list[dict]:
-    """What each run is, under the task that the suite gives it."""
-    runs = identify([job.overrides for job in jobs])
-    return [run | {"task": job.task or run["task"]} for run, job in zip(runs, jobs, strict=True)]
+    """The runs of a study as the analysis takes them."""
+    return [{name: getattr(job, name) for name in ("run_id", "replicate", "label", "task", "seed")} for job in jobs]
 
 
-def run_missing(suite: Suite, runs: list[dict], seconds: list[float]) -> list:
-    """Run what has no record yet, or a failed one."""
-    todo = [i for i, run in enumerate(runs) if run["status"] in (None, "failed")]
-    if not todo:
-        return []
-    return run_all([suite.jobs[i].overrides for i in todo], suite=suite.name, weights=[seconds[i] for i in todo])
-
-
-def expected_seconds(suite: Suite, runs: list[dict]) -> list[float]:
-    """Seconds of each run: the mean of finished ones of the same arm, or what the suite's file says."""
-    past: dict[tuple, list[float]] = {}
-    for run in runs:
-        if run["seconds"]:
-            past.setdefault((run["task"], run["label"]), []).append(run["seconds"])
-    known = {arm: sum(times) / len(times) for arm, times in past.items()}
-    return [known.get((run["task"], run["label"]), job.seconds) for run, job in zip(runs, suite.jobs, strict=True)]
-
-
-def announce(suite: Suite, runs: list[dict], seconds: list[float], output: Path) -> None:
+def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path) -> None:
     """Say what will run, how long it takes, and what measures its energy."""
-    todo = [s for run, s in zip(runs, seconds, strict=True) if run["status"] in (None, "failed")]
+    todo = [job.seconds for job, p in zip(jobs, pasts, strict=True) if not p.ended]
     source = choose("auto", "cpu", 10.0)
     console.print(f"[bold]Suite {suite.name}[/bold]: {suite.title}")
     if suite.scaled:
         console.print(f"  {suite.scaled}")
-    for task, count in Counter(run["task"] for run in runs).items():
-        arms = dict.fromkeys(run["label"] for run in runs if run["task"] == task)
+    for task, count in Counter(job.task for job in jobs).items():
+        arms = dict.fromkeys(job.label for job in jobs if job.task == task)
         console.print(f"  {task}: {count} runs of {', '.join(arms)}")
-    console.print(f"Runs: {len(runs)}, of which {len(runs) - len(todo)} are done and {len(todo)} remain.")
+    console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
     console.print(f"Time: about {timedelta(seconds=round(sum(todo)))}; Ctrl-C stops, the same command resumes.")
     console.print(f"Energy: {source.name} ({source.evidence}). {source.reason}")
     console.print(f"Report: {output}/report.html")

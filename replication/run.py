@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from methods.base import Diverged
 from methods.execution.parts import Units, Weights
 from methods.execution.storage.masked import STRUCTURE
-from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_id
+from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_folder
 from replication.datasets.base import Split, sealed
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
@@ -44,11 +44,6 @@ class Result(NamedTuple):
     action: str
     folder: Path
     record: dict[str, Any]
-
-
-def run_folder(config: dict[str, Any]) -> Path:
-    """Where the run of a configuration lies on this machine."""
-    return Path(config["results"]) / "runs" / run_id(config) / f"{machine_id()}-{config['replicate']}"
 
 
 def run(experiment: Experiment, *, suite: str | None = None, progress: Progress = lambda done, total: None) -> Result:

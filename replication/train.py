@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from replication import config as configuration
+from replication.composition import register, resolve
 from replication.overrides import canonical, check
 from replication.registry import describe
 
@@ -40,12 +41,12 @@ def help_text() -> str:
 
 def train(cfg: DictConfig) -> None:
     """Run one configuration with a progress bar and say where its record is."""
-    from replication.worker import perform
+    from replication.study.child import perform
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     try:
-        experiment = configuration.build(cfg)
+        experiment = resolve(cfg)
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
             action, record, folder = perform(
@@ -80,7 +81,7 @@ def main() -> None:
         check([a for a in arguments if not a.startswith("-")], multirun=multirun)
     except ValueError as error:
         sys.exit(_refuse(error))
-    configuration.register()
+    register()
     sys.argv[1:] = canonical(arguments)
     hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")(train)()
 

@@ -330,7 +330,7 @@ def test_stored_layers_pass_through_the_compiler():
     mask = torch.rand(24, 40) < 0.3
     layer, weight, bias = pair("csr", mask)
     x = torch.randn(8, 40)
-    compiled = torch.compile(lambda x: layer(x).relu(), storage="eager", fullgraph=False)
+    compiled = torch.compile(lambda x: layer(x).relu(), backend="eager", fullgraph=False)
     torch.testing.assert_close(compiled(x), (x @ weight.detach().T + bias).relu(), rtol=1e-4, atol=1e-5)
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from replication.composition import compose
 from replication.overrides import check
-from replication.suite import load_suite
-from replication.sweep import run_all
-from replication.worker import compose
+from replication.study.job import Job
+from replication.study.queue import run_all
+from replication.study.suite import load_suite
 
 MISTAKES = {
     "method=foo": "method=foo: unknown; choose one of acdc, ",
@@ -47,28 +48,18 @@ def test_right_overrides_pass():
 def test_the_command_exits_with_2_and_writes_nothing(tmp_path):
     command = [sys.executable, "-m", "replication.train", "method=rigl", "method.density=1.5", f"results={tmp_path}/r"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("hundredfold: density=1.5") and not done.stdout
+    assert done.returncode == 2 and done.stderr.startswith("hundredfold: method.density=1.5") and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_sweep_goes_on_after_a_failure_and_skips_what_is_done(tmp_path):
     common = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]
-    jobs = [["method=dsc_frozen", *common, "method.interval=4"], ["method=dense_small", *common]]
+    arms = [["method=dsc_frozen", *common, "method.interval=4"], ["method=dense_small", *common]]
+    jobs = [Job.of(compose(arm)) for arm in arms]
     first = run_all(jobs)
     assert [outcome.status for outcome in first] == ["failed", "finished"]
     assert "starts from the run method=dsc" in first[0].reason
     assert [outcome.action for outcome in run_all(jobs[1:])] == ["skipped"]
-
-
-def test_a_suite_runs_every_seed_as_a_block_in_alternating_order():
-    jobs = [job.overrides for job in load_suite("quick", "results").jobs]
-    mlp = [job for job in jobs if "model=mlp" in job]
-    seeds = [int(o.removeprefix("seed=")) for job in mlp for o in job if o.startswith("seed=")]
-    assert seeds == sorted(seeds) and len(set(seeds)) == 5
-    arms = {seed: [tuple(job[2:-2]) for job, s in zip(mlp, seeds, strict=True) if s == seed] for seed in (0, 1)}
-    physical = {seed: [arm for arm in arms[seed] if "method=dsc_frozen" not in arm] for seed in arms}
-    assert physical[1] == physical[0][::-1]
-    assert "method=dsc_frozen" in arms[1][-1]
 
 
 def test_even_seeds_run_the_arms_forwards_and_odd_ones_backwards(tmp_path, monkeypatch):
@@ -77,12 +68,11 @@ def test_even_seeds_run_the_arms_forwards_and_odd_ones_backwards(tmp_path, monke
     (tmp_path / "suite" / "small.yaml").write_text(
         f"title: A test\nsweeps: [{{overrides: [model=mlp], seeds: 4, seconds: 1, arms: [{', '.join(arms)}]}}]\n"
     )
-    monkeypatch.setattr("replication.suite.CONF", tmp_path)
+    monkeypatch.setattr("replication.study.suite.CONF", tmp_path)
     forwards, backwards = ["dense", "set", "rigl", "dsc_frozen"], ["rigl", "set", "dense", "dsc_frozen"]
     expected = [(name, seed) for seed in range(4) for name in (backwards if seed % 2 else forwards)]
-    assert [job.overrides for job in load_suite("small", "here").jobs] == [
-        ["model=mlp", f"method={name}", f"seed={seed}", "results=here"] for name, seed in expected
-    ]
+    jobs = load_suite("small", "here").jobs
+    assert [(job.config["method"]["name"], job.seed) for job in jobs] == expected
 
 
 def test_an_unknown_suite_is_named_with_the_known_ones():
@@ -107,17 +97,17 @@ def test_options_of_a_method_within_a_method_are_checked_and_set():
 
     nested = ["method=random_twin", "method.of.name=gmp", "method.of.density=0.2", "method.update.interval=5"]
     assert canonical(nested)[1:] == ["++method.of.name=gmp", "++method.of.density=0.2", "method.update.interval=5"]
-    stack = compose(["method=dsc_max", "method.topology.interval=7"])
-    assert stack.method.topology.interval == 7 and stack.method.label() == "dsc_max"
-    assert stack.config["method"]["topology"]["observe_every"] == 10, "every option is written out"
+    stack = compose(["method=dsc_max", "method.methods.0.interval=7"])
+    assert stack.method.methods[0].interval == 7 and stack.method.label() == "dsc_max"
+    assert stack.config["method"]["methods"][0]["observe_every"] == 10, "every option is written out"
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method.samples.ratio=2", "ratio=2: expected a fraction"),
-        ("method.topologie.name=set", "did you mean topology"),
-        ("method.topology.name=rigel", "did you mean rigl"),
+        ("method.methods=[{name:infobatch,ratio:2}]", r"method.methods\[0\].ratio=2: expected a fraction"),
+        ("method.methodes=[]", "did you mean methods"),
+        ("method.methods=[{name:rigel}]", "did you mean rigl"),
     ],
 )
 def test_mistakes_within_a_stack_are_answered_in_one_sentence(override, message):

@@ -173,5 +173,5 @@ def test_a_method_within_a_method_comes_from_plain_options():
     assert stack.of.name() == "gmp" and stack.of.density == 0.2
     with pytest.raises(ValueError, match="method.of=rigel: unknown, did you mean rigl"):
         create("method", methods, "random_twin", of={"name": "rigel"})
-    plain = configuration._plain(stack)
+    plain = configuration.plain(stack)
     assert plain["of"]["name"] == "gmp" and plain["of"]["update"]["interval"] == 100

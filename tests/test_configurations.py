@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from methods.topology import UpdateSchedule
 from replication import config
-from replication.tuning import load_space
-from replication.worker import compose
+from replication.composition import compose, register
+from replication.study.tuning import load_space
 
 CONF = config.CONF
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
@@ -38,7 +38,7 @@ def base():
 def node(group, name):
     """What a choice puts into a configuration: the content of its file, or its class's options."""
     path = CONF / group / f"{name}.yaml"
-    config.register()
+    register()
     made = OmegaConf.load(path) if path.exists() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
     return OmegaConf.to_container(made)
 
@@ -46,7 +46,7 @@ def node(group, name):
 def made_of(choices, changes=None):
     """An experiment of one choice for each of some groups, and of options nested by group; without Hydra."""
     chosen = {group: node(group, name) for group, name in choices.items()}
-    return config.build(OmegaConf.create(merged(base() | chosen, changes or {})))
+    return config.build(merged(base() | chosen, changes or {}))
 
 
 def options(overrides):
@@ -61,10 +61,12 @@ def arm_options(arm):
 
 
 def merged(config, changes):
-    """Nested options with some of them changed."""
+    """Nested options with some of them changed; items of a list by their index."""
+    if isinstance(config, list):
+        return [merged(item, changes.get(str(index), {})) for index, item in enumerate(config)]
     both = dict(config)
     for name, value in changes.items():
-        inside = isinstance(value, dict) and isinstance(both.get(name), dict)
+        inside = isinstance(value, dict) and isinstance(both.get(name), (dict, list))
         both[name] = merged(both[name], value) if inside else value
     return both
 
@@ -229,7 +231,7 @@ def test_every_recipe_lies_in_a_space_of_its_model_and_optimizer(name):
     assert low <= recipe.learning_rate <= high
     assert space.trials >= 4 and "recipe.learning_rate" in space.ranges
     assert all(0 < low < high for low, high, _ in space.ranges.values())
-    assert len({tuple(point) for point in space.points()}) == space.trials
+    assert len({tuple(point.values()) for point in space.points()}) == space.trials
 
 
 def test_tables_of_either_tier_are_all_there():

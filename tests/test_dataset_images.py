@@ -156,7 +156,7 @@ def test_a_file_that_is_not_idx_is_one_sentence(root, data):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"resolution": 2}, "resolution=2: expected 4 to 1024 pixels"),
+        ({"resolution": 2}, r"resolution=2: expected pixels in \[4, 1024\]"),
         ({"crop": 6}, "crop=6: expected 0 to 5 pixels"),
         ({"crop": 4, "resolution": 4}, "crop=4: expected 0 to 3 pixels"),
     ],

@@ -93,10 +93,10 @@ def test_a_fraction_of_a_text_is_a_part_of_its_windows():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"label_noise": 1.0}, r"label_noise=1.0: expected a fraction in \[0, 1\)"),
-        ({"label_noise": 20.0}, r"for 20 % use 0.2"),
-        ({"fraction": 0.0}, r"fraction=0.0: expected a fraction in \(0, 1\]"),
-        ({"imbalance": 0.5}, "imbalance=0.5: expected a ratio of 1 or more"),
+        ({"label_noise": 1.0}, r"label_noise=1: expected a fraction in \[0, 1\)"),
+        ({"label_noise": 20.0}, r"label_noise=20: expected a fraction in \[0, 1\)"),
+        ({"fraction": 0.0}, r"fraction=0: expected a fraction in \(0, 1\]"),
+        ({"imbalance": 0.5}, "imbalance=0.5: expected a ratio, 1 or more"),
         ({"scenario_seed": -1}, "scenario_seed=-1: expected a whole number"),
     ],
 )

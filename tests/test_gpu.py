@@ -7,9 +7,9 @@ import tempfile
 import pytest
 import torch
 
+from replication.composition import compose
 from replication.energy.sources import choose
 from replication.run import run
-from replication.worker import compose
 from tests.conformance import small_options
 from tests.on_device import OnDevice, waits
 from tests.pretend_device import pretend_device

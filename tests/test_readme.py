@@ -36,10 +36,11 @@ def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, m
     from replication.registry import create, discover
     from tests.conformance import CHECKS
 
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "__init__.py").touch()
+    (tmp_path / "plugins" / "static").mkdir(parents=True)
+    for folder in ("plugins", "plugins/static"):
+        (tmp_path / folder / "__init__.py").touch()
     (code,) = [example for example in EXAMPLES if "class Outermost" in example]
-    (tmp_path / "plugins" / "outermost.py").write_text(code)
+    (tmp_path / "plugins" / "static" / "outermost.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     found = discover(importlib.import_module("plugins"), Method)
     method = create("method", found, "outermost", density=0.25)

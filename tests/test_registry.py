@@ -1,11 +1,15 @@
 """Plug-ins are found by file name, and every mistake in their options is one clear sentence."""
 
+import importlib
 import sys
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 
+from methods.options import Fraction, Within, check_options
 from replication import registry
 
 
@@ -163,13 +167,62 @@ def test_a_missing_option_is_named():
         ({"update": 3}, "method.update=3: expected Schedule"),
         ({"update": {"stop": "x"}}, "method.update.stop='x': expected a finite number"),
         ({"update": {"foo": 3}}, "method.update.foo: Schedule has no such field; it has interval, stop"),
-        ({"density": 1.3}, "density=1.3: expected a fraction in (0, 1]"),
+        ({"density": 1.3}, "method.density=1.3: expected a fraction in (0, 1]"),
     ],
 )
 def test_a_wrong_value_says_what_was_given_and_what_is_allowed(options, message):
     with pytest.raises(ValueError) as error:
         create("rigl", **options)
     assert str(error.value) == message
+
+
+@dataclass(frozen=True)
+class Bounded(Plugin):
+    """Has a range and choices."""
+
+    rounds: Annotated[int, Within(1, 9, what="a whole number")] = 3
+    scale: Literal[0.5, 1.0] = 1.0
+    pair: tuple[Fraction, Fraction] = (0.5, 1.0)
+
+    def __post_init__(self):
+        check_options(self)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": 10}, "method.rounds=10: expected a whole number in [1, 9]"),
+        ({"rounds": 1.5}, "method.rounds=1.5: expected a whole number"),
+        ({"scale": 0.7}, "method.scale=0.7: expected one of 0.5, 1.0"),
+        ({"scale": True}, "method.scale=True: expected one of 0.5, 1.0"),
+        ({"pair": [0.5, 2]}, "method.pair[1]=2: expected a fraction in (0, 1]"),
+    ],
+)
+def test_an_annotation_says_what_is_allowed(options, message):
+    with pytest.raises(ValueError) as error:
+        registry.create("method", {"bounded": Bounded}, "bounded", **options)
+    assert str(error.value) == message
+
+
+def test_a_whole_number_serves_as_a_choice_among_fractions():
+    made = registry.create("method", {"bounded": Bounded}, "bounded", scale=1)
+    assert made.scale == 1.0 and type(made.scale) is float
+
+
+def test_plugins_are_found_in_folders_and_no_two_have_one_name(package):
+    module, base = package(a=PLUGIN.format(name="One"))
+    folder = Path(module.__path__[0]) / "family"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    head = "from dataclasses import dataclass\nfrom plugins_under_test.base import Base\n"
+    (folder / "b.py").write_text(head + PLUGIN.format(name="Two"))
+    importlib.invalidate_caches()
+    assert list(registry.discover(module, base)) == ["a", "b"]
+    registry.discover.cache_clear()
+    (folder / "a.py").write_text(head + PLUGIN.format(name="Three"))
+    importlib.invalidate_caches()
+    with pytest.raises(TypeError, match="has that name already"):
+        registry.discover(module, base)
 
 
 def test_plain_values_become_the_annotated_types():

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from replication import reproduce, suite, tuning
+from replication import reproduce
+from replication.study import suite, tuning
 
 SMALL = """
 title: A test
@@ -70,9 +71,9 @@ def test_mistakes_exit_with_2_and_write_nothing(command, tmp_path):
 
 def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
     from replication import dashboard
+    from replication.composition import compose
     from replication.run import run
     from replication.wandb_mirror import mirror
-    from replication.worker import compose
 
     result = run(compose(["recipe.steps=20", "model.widths=[16]", "trainer.segments=2", f"results={tmp_path}"]))
     folder = mirror(result.record, result.folder, project="hundredfold", mode="offline")
@@ -83,8 +84,8 @@ def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
 
 
 def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
+    from replication.composition import compose
     from replication.run import run
-    from replication.worker import compose
 
     result = run(compose(["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]))
     assert json.loads((result.folder / "record.json").read_text())["run_id"] == result.folder.parent.name
@@ -130,8 +131,8 @@ def test_a_recipe_whose_optimizer_has_no_space_is_refused(command, tmp_path):
 
 
 def test_the_points_of_a_space_are_fixed_and_lie_inside_it():
-    space = tuning.Space(5, {"a": (0.001, 0.1, True), "b": (0.0, 2.0, False)})
-    points = [dict(o.split("=") for o in point) for point in space.points()]
-    assert points == [dict(o.split("=") for o in point) for point in space.points()]
-    assert all(0.001 <= float(p["a"]) <= 0.1 and 0 <= float(p["b"]) <= 2 for p in points)
-    assert len({p["a"] for p in points}) == 5 and float(points[0]["a"]) == 0.01
+    space = tuning.Space(5, {"recipe.a": (0.001, 0.1, True), "recipe.b": (0.0, 2.0, False)})
+    points = space.points()
+    assert points == space.points()
+    assert all(0.001 <= p["a"] <= 0.1 and 0 <= p["b"] <= 2 for p in points)
+    assert len({p["a"] for p in points}) == 5 and points[0]["a"] == 0.01

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from replication.composition import compose
 from replication.datasets.base import sealed
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
@@ -22,7 +23,6 @@ from replication.energy.sources import choose
 from replication.module import TrainingModule, evaluate
 from replication.record import FIELDS, read_record, write_record
 from replication.run import fail, fit, metering_lock, run, run_folder
-from replication.worker import compose
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
 MODEL = ["model.widths=[64,64]"]
@@ -106,8 +106,8 @@ def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "long.yaml").write_text(f"title: Long\nsweeps: [{sweep}]\n")
     code = (
-        "import pathlib, sys; from replication import reproduce, suite; suite.CONF = pathlib.Path(sys.argv[3]); "
-        "sys.exit(reproduce.main())"
+        "import pathlib, sys; from replication import reproduce; from replication.study import suite; "
+        "suite.CONF = pathlib.Path(sys.argv[3]); sys.exit(reproduce.main())"
     )
     arguments = ["long", "--results", tmp_path, "--reports", tmp_path / "reports"]
     with open(tmp_path / "log", "w") as log:

@@ -12,7 +12,7 @@ from methods.control.placebo import Placebo
 from methods.dense.dense import Dense
 from methods.dynamic.rigl import Rigl
 from methods.dynamic.set import Set
-from methods.execution.parts import Gradient, Operands, Units, Weights
+from methods.execution.parts import Gradient, Modules, Operands, Units, Weights
 from methods.execution.prunable import prunable_layers
 from methods.execution.session import Session
 from methods.neurons.dsc import Dsc
@@ -100,6 +100,9 @@ def test_the_session_keeps_a_method_within_its_topology():
 def test_of_parameters_that_a_method_adds_matrices_decay_and_vectors_do_not():
     @dataclasses.dataclass(frozen=True)
     class Wider(Method):
+        def parts(self):
+            return [Modules(self, self.adapt)]
+
         def adapt(self, model, site):
             model.append(nn.Linear(4, 4))
 

@@ -20,20 +20,22 @@ ConfigStore.instance().store(group="hydra/launcher", name="fresh", node={"_targe
 
 
 class FreshLauncher(Launcher):
-    """Hands the sweep's jobs to `replication.sweep`; exits 1 with a list if some did not finish."""
+    """Hands the sweep's jobs to `replication.study.queue`; exits 1 with a list if some did not finish."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        from replication.sweep import run_all
+        from replication.composition import resolve
+        from replication.study.job import Job
+        from replication.study.queue import run_all
 
-        jobs = [[o for o in overrides if not o.startswith("hydra")] for overrides in job_overrides]
-        outcomes = run_all(jobs)
+        load = self.hydra_context.config_loader.load_sweep_config
+        outcomes = run_all([Job.of(resolve(load(self.config, list(overrides)))) for overrides in job_overrides])
         missed = [outcome for outcome in outcomes if outcome.status != "finished"]
         if missed:
             print(f"{len(missed)} of {len(outcomes)} runs did not finish:", file=sys.stderr)
             for outcome in missed:
-                print(f"  {' '.join(outcome.overrides)}: {outcome.status}, {outcome.reason}", file=sys.stderr)
+                print(f"  {outcome.job}: {outcome.status}, {outcome.reason}", file=sys.stderr)
             sys.exit(1)
-        return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in jobs]
+        return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

@@ -15,13 +15,13 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from replication.benchmark.measure import console, save
+from replication.composition import compose
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule
 from replication.process import prepare
 from replication.run import fit, placed
-from replication.worker import compose
 
 
 class Published(NamedTuple):

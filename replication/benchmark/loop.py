@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from rich.table import Table
 
 from replication.benchmark.measure import console, save
+from replication.composition import compose
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule, make_optimizer
 from replication.process import prepare
 from replication.run import fit
-from replication.worker import compose
 
 STEPS, BLOCKS = 2000, 4
 

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from methods.views import Batch
 from replication.benchmark.measure import console, save
+from replication.composition import compose
 from replication.config import registry
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule
 from replication.process import prepare
-from replication.worker import compose
 
 STEPS = 400
 

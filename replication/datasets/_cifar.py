@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from methods.options import CountOrZero
 from replication.datasets._files import data_root, read
 from replication.datasets._images import Images
 
@@ -16,7 +17,7 @@ class Cifar(Images):
     """Colour images of 32 x 32 pixels in records: label bytes, the last of which counts, then the planes R, G, B."""
 
     flip: bool = True  # mirror half of the training images
-    crop: int = 4  # shift training images by up to so many pixels each way, black coming in
+    crop: CountOrZero = 4  # shift training images by up to so many pixels each way, black coming in
 
     num_label_bytes: ClassVar[int]
     files: ClassVar[dict[str, dict[str, str]]]  # part -> path -> digest

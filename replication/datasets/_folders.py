@@ -15,9 +15,10 @@ from rich.progress import track
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 from torchvision.transforms.functional import center_crop, resize
 
+from methods.options import CountOrZero
 from replication.datasets import _scenario
 from replication.datasets._files import atomic, data_root, found
-from replication.datasets._images import CHUNK, Images
+from replication.datasets._images import CHUNK, Images, Pixels
 from replication.datasets.base import Split
 
 
@@ -29,9 +30,9 @@ class FolderImages(Images):
     the smallest SHA-256. The decoded images are kept as uint8 in `<folder>/.decoded/`, 3 * resolution ** 2 bytes each.
     """
 
-    resolution: int = 64  # height and width in pixels
+    resolution: Pixels = 64  # height and width in pixels
     flip: bool = True  # mirror half of the training images
-    crop: int = 4  # shift training images by up to so many pixels each way, black coming in
+    crop: CountOrZero = 4  # shift training images by up to so many pixels each way, black coming in
 
     folder: ClassVar[str]
     how: ClassVar[str | None] = None  # to obtain the data where they are missing; None: by the download command

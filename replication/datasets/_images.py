@@ -6,16 +6,18 @@ Legend: N images, B of a batch, C channels, H height, W width.
 import functools
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torchvision.transforms.functional import resize
 
+from methods.options import CountOrZero, Within
 from replication.datasets import _scenario
 from replication.datasets._files import data_root
 from replication.datasets.base import Dataset, DataSpec, Split
 
+Pixels = Annotated[int, Within(4, 1024, what="pixels")]
 CHUNK = 1000  # images resized or summed at once
 
 
@@ -28,9 +30,9 @@ class Images(Dataset):
     training split.
     """
 
-    resolution: int | None = None  # height and width in pixels, resized once when read; null keeps the images' own
+    resolution: Pixels | None = None  # height and width in pixels, resized once when read; null keeps the images' own
     flip: bool = False  # mirror half of the training images
-    crop: int = 0  # shift training images by up to so many pixels each way, black coming in
+    crop: CountOrZero = 0  # shift training images by up to so many pixels each way, black coming in
 
     channels: ClassVar[int]
     size: ClassVar[int]  # height and width as published
@@ -39,10 +41,8 @@ class Images(Dataset):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.resolution is not None and not 4 <= self.resolution <= 1024:
-            raise ValueError(f"resolution={self.resolution}: expected 4 to 1024 pixels, or null for the images' own")
         side = self.resolution or self.size
-        if not 0 <= self.crop < side:
+        if self.crop >= side:
             raise ValueError(f"crop={self.crop}: expected 0 to {side - 1} pixels; 0 leaves the images in place")
 
     def spec(self):

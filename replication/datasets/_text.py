@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from methods.options import Count
 from replication.datasets.base import Dataset, DataSpec, Split
 
 
@@ -15,8 +16,8 @@ from replication.datasets.base import Dataset, DataSpec, Split
 class Text(Dataset):
     """Windows do not overlap, and nothing is known before a window's start; `fraction` keeps a part of the windows."""
 
-    context: int = 256  # tokens a window
-    eval_windows: int | None = None  # validation and test windows kept, evenly spaced; null keeps all
+    context: Count = 256  # tokens a window
+    eval_windows: Count | None = None  # validation and test windows kept, evenly spaced; null keeps all
 
     longest: ClassVar[int] = 50_000  # tokens a window may have
     unit: ClassVar[str] = "tokens"
@@ -29,12 +30,8 @@ class Text(Dataset):
                 raise ValueError(
                     f"{option}={getattr(self, option)}: a text has no classes; leave it at {neutral} or choose images"
                 )
-        if not 1 <= self.context <= self.longest:
-            raise ValueError(
-                f"context={self.context}: expected a number of {self.unit} from 1 to {self.longest}, such as 64"
-            )
-        if self.eval_windows is not None and self.eval_windows < 1:
-            raise ValueError(f"eval_windows={self.eval_windows}: expected at least 1, or null for all windows")
+        if self.context > self.longest:
+            raise ValueError(f"context={self.context}: expected {self.longest} {self.unit} at most, such as 64")
 
     def spec(self):
         return DataSpec(kind="text", input_shape=(self.context,), num_classes=self.num_tokens, metric="loss")

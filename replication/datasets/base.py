@@ -2,15 +2,17 @@
 
 import contextlib
 import hashlib
-import math
 import threading
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from methods.options import CountOrZero, Fraction, Probability, Within, check_options
 from replication.datasets import _scenario
 from replication.datasets._files import Download
+
+Ratio = Annotated[float, Within(1, what="a ratio")]
 
 # Process-wide and not a context variable: threads started inside `sealed()` must be sealed too.
 _seals = 0
@@ -75,10 +77,10 @@ class Dataset:
         resident: the splits may be moved to an accelerator; else they are memory-mapped, and only batches move.
     """
 
-    label_noise: float = 0.0  # fraction of the training labels replaced by another class, all equally likely
-    fraction: float = 1.0  # of the training examples kept, the same in every class
-    imbalance: float = 1.0  # largest over smallest training class, classes shrinking exponentially in their order
-    scenario_seed: int = 0  # of these three draws; not the run's seed
+    label_noise: Probability = 0.0  # fraction of the training labels replaced by another class, all equally likely
+    fraction: Fraction = 1.0  # of the training examples kept, the same in every class
+    imbalance: Ratio = 1.0  # largest over smallest training class, classes shrinking exponentially in their order
+    scenario_seed: CountOrZero = 0  # of these three draws; not the run's seed
 
     license: ClassVar[str]
     source: ClassVar[str]
@@ -87,14 +89,7 @@ class Dataset:
     resident: ClassVar[bool] = True
 
     def __post_init__(self):
-        if not 0 <= self.label_noise < 1:
-            raise ValueError(f"label_noise={self.label_noise}: expected a fraction in [0, 1); for 20 % use 0.2")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction={self.fraction}: expected a fraction in (0, 1]; for 5 % use 0.05")
-        if not (math.isfinite(self.imbalance) and self.imbalance >= 1):
-            raise ValueError(f"imbalance={self.imbalance}: expected a ratio of 1 or more; 1 leaves the classes alone")
-        if self.scenario_seed < 0:
-            raise ValueError(f"scenario_seed={self.scenario_seed}: expected a whole number, 0 or more")
+        check_options(self)
 
     @classmethod
     def name(cls):

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from replication.datasets import _scenario
 from replication.datasets.base import Dataset, DataSpec, Split
@@ -17,6 +16,8 @@ NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 1200, 237, 360
 @functools.cache
 def _load():
     """Return pixels uint8 [1797, 64], values 0..16, and classes int64 [1797]."""
+    from sklearn.datasets import load_digits  # slow to import, so only where it is used
+
     pixels, classes = load_digits(return_X_y=True)
     return pixels.astype(np.uint8), classes.astype(np.int64)
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from methods.options import CountOrZero
 from replication.datasets._files import Download
 from replication.datasets._folders import FolderImages
+from replication.datasets._images import Pixels
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,8 @@ class Imagenette(FolderImages):
     Source: Howard 2019, https://github.com/fastai/imagenette.
     """
 
-    resolution: int = 128  # height and width in pixels
-    crop: int = 16  # shift training images by up to so many pixels each way, black coming in
+    resolution: Pixels = 128  # height and width in pixels
+    crop: CountOrZero = 16  # shift training images by up to so many pixels each way, black coming in
 
     license: ClassVar[str] = "Apache-2.0; the images under ImageNet's terms of access"
     source: ClassVar[str] = "https://github.com/fastai/imagenette"

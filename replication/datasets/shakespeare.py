@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from methods.options import Count
 from replication.datasets._files import Download, data_root, read
 from replication.datasets._text import Text
 
@@ -28,7 +29,7 @@ class Shakespeare(Text):
     Source: Karpathy, char-rnn.
     """
 
-    context: int = 256  # characters a window
+    context: Count = 256  # characters a window
 
     license: ClassVar[str] = "public domain"
     source: ClassVar[str] = "https://github.com/karpathy/char-rnn"

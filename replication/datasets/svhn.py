@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.io
 from torchvision.datasets import SVHN
 
+from methods.options import CountOrZero
 from replication.datasets._files import Download, read
 from replication.datasets._images import Images
 
@@ -27,7 +27,7 @@ class Svhn(Images):
     Source: Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning.
     """
 
-    crop: int = 4  # shift training images by up to so many pixels each way, black coming in
+    crop: CountOrZero = 4  # shift training images by up to so many pixels each way, black coming in
 
     license: ClassVar[str] = "none stated; for non-commercial use only"
     source: ClassVar[str] = "http://ufldl.stanford.edu/housenumbers/"
@@ -39,6 +39,8 @@ class Svhn(Images):
     num_validation: ClassVar[int] = 5000
 
     def arrays(self, part):
+        import scipy.io  # slow to import, so only where it is used
+
         matrices = scipy.io.loadmat(io.BytesIO(read(self.name(), FILES[part].path, FILES[part].digest)))
         classes = matrices["y"].ravel().astype(np.int64) % 10  # the digit 0 is labelled 10
         return np.ascontiguousarray(matrices["X"].transpose(3, 2, 0, 1)), classes

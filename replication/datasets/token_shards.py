@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
+from methods.options import Count
 from replication.datasets import _bpe, _shards
 from replication.datasets._files import data_root, found
 from replication.datasets._text import Text, mapped
@@ -18,8 +19,8 @@ class TokenShards(Text):
     Source: the form of https://github.com/karpathy/nanoGPT, data/openwebtext.
     """
 
-    context: int = 1024  # tokens a window
-    eval_windows: int | None = 1024  # validation and test windows kept, evenly spaced; null keeps all
+    context: Count = 1024  # tokens a window
+    eval_windows: Count | None = 1024  # validation and test windows kept, evenly spaced; null keeps all
     folder: str = "token_shards"  # below the data root
 
     license: ClassVar[str] = "that of the text"

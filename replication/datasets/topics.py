@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from methods.options import Count
 from replication.datasets._text import Text
 
 
@@ -33,7 +34,7 @@ class Topics(Text):
     Source: https://docs.python.org/3/reference.
     """
 
-    context: int = 32  # bytes a window
+    context: Count = 32  # bytes a window
 
     license: ClassVar[str] = "PSF-2.0"
     source: ClassVar[str] = "https://docs.python.org/3/reference"

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from methods.options import Count
 from replication.models._convolution import is_small, out_of_place, resized_conv, resized_norm
 from replication.models.base import Model, scaled_neurons
 from replication.pretrained import load_weights
@@ -14,19 +15,14 @@ from replication.pretrained import load_weights
 class TimmResnet(Model):
     """A ResNet of timm; its subclasses name one and give the blocks of its stages."""
 
-    blocks: tuple[int, int, int, int]
-    channels: int = 64  # of the first stage; the others have 2, 4 and 8 times as many
+    blocks: tuple[Count, Count, Count, Count]
+    channels: Count = 64  # of the first stage; the others have 2, 4 and 8 times as many
     zero_init: bool = False  # last norm of a block at 0: better alone, but pruning before training finds no signal
     small_stem: bool | None = None  # 3 x 3 pixels without pooling; null: for images up to 64 pixels a side
     weights: str | None = None  # .safetensors file of timm's weights; ImageNet's want small_stem=false
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     architecture: ClassVar[str]  # timm's name
-
-    def __post_init__(self):
-        self.check_positive("channels")
-        if min(self.blocks) < 1:
-            raise ValueError(f"blocks={list(self.blocks)}: expected at least 1 block in every stage")
 
     def construct(self, spec, width):
         import timm  # takes seconds to import

@@ -2,9 +2,13 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
+
+from methods.options import Within, check_options
+
+Deviation = Annotated[float, Within(0, 1, low_open=True, high_open=True, what="a deviation")]
 
 
 def scaled(count, width):
@@ -31,6 +35,9 @@ class Model:
     small: ClassVar[dict[str, Any]] = {}
     smallest_image: ClassVar[int] = 1
 
+    def __post_init__(self):
+        check_options(self)
+
     def build(self, spec, width=1.0):
         """Make the network with fresh weights, drawn from torch's global generator (seed it first).
 
@@ -44,32 +51,25 @@ class Model:
             ValueError: data of another kind or shape than the model reads, a width that is not positive, or weights of
                 a file that are not the full model's.
         """
-        name = type(self).__module__.rpartition(".")[2]
-        if spec.kind not in self.kinds:
-            raise ValueError(f"model={name}: reads {' or '.join(self.kinds)} data, but the data set gives {spec.kind}")
+        self.check(spec)
         if not (math.isfinite(width) and width > 0):
             raise ValueError(f"width={width}: expected a fraction over 0; 1 is the full model")
-        if spec.kind == "image" and min(spec.input_shape[1:]) < self.smallest_image:
-            sides = " x ".join(map(str, spec.input_shape[1:]))
-            raise ValueError(f"model={name}: reads images of {self.smallest_image} pixels a side or more, not {sides}")
         if getattr(self, "weights", None) is not None and width != 1:
             raise ValueError(f"width={width}: expected 1, because weights={self.weights} are of the full model")
         return self.construct(spec, width)
 
+    def check(self, spec):
+        """Raise a ValueError for data of another kind or size than the model reads."""
+        name = type(self).__module__.rpartition(".")[2]
+        if spec.kind not in self.kinds:
+            raise ValueError(f"model={name}: reads {' or '.join(self.kinds)} data, but the data set gives {spec.kind}")
+        if spec.kind == "image" and min(spec.input_shape[1:]) < self.smallest_image:
+            sides = " x ".join(map(str, spec.input_shape[1:]))
+            raise ValueError(f"model={name}: reads images of {self.smallest_image} pixels a side or more, not {sides}")
+
     def construct(self, spec, width) -> nn.Module:
         """Make the network; only `build` calls it, with checked arguments."""
         raise NotImplementedError
-
-    def check_positive(self, *names):
-        """Raise a ValueError that names the first of these fields whose value is under 1."""
-        for name in names:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
-
-    def check_dropout(self):
-        """Raise a ValueError for a `dropout` that is no probability."""
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected a fraction in [0, 1)")
 
     def apply_preset(self, option, presets):
         """Set the fields that a preset fixes; call it in `__post_init__`, before the checks.

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from methods.options import Count, Probability
 from replication.models._causal import CausalLM, fresh_linear, replace_conv1d, state_from_gpt2
-from replication.models.base import Model, scaled, scaled_neurons
+from replication.models.base import Deviation, Model, scaled, scaled_neurons
 from replication.pretrained import load_weights
 
 VARIANTS = {
@@ -33,12 +34,12 @@ class Gpt(Model):
     Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
     """
 
-    dim: int = 64  # residual stream
-    depth: int = 2
-    heads: int = 4
-    hidden: int = 256  # neurons of a feed-forward block
-    dropout: float = 0.0  # GPT-2's own is 0.1; one pass over the data needs none
-    init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+    dim: Count = 64  # residual stream
+    depth: Count = 2
+    heads: Count = 4
+    hidden: Count = 256  # neurons of a feed-forward block
+    dropout: Probability = 0.0  # GPT-2's own is 0.1; one pass over the data needs none
+    init_std: Deviation = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
     variant: Literal["small", "medium", "large", "xl"] | None = None  # GPT-2's own sizes: 124, 355, 774, 1558 M
     weights: str | None = None  # .safetensors file of transformers' GPT-2; its vocabulary is 50,257 tokens
 
@@ -47,12 +48,9 @@ class Gpt(Model):
 
     def __post_init__(self):
         self.apply_preset("variant", VARIANTS)
-        self.check_positive("dim", "depth", "heads", "hidden")
+        super().__post_init__()
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
-        self.check_dropout()
-        if not 0 < self.init_std < 1:
-            raise ValueError(f"init_std={self.init_std}: expected a deviation in (0, 1), such as 0.02")
 
     def construct(self, spec, width):
         from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel  # takes seconds to import

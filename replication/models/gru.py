@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from methods.options import Count
 from replication.models.base import Model, scaled_neurons
 
 
@@ -28,15 +29,12 @@ class Gru(Model):
     Source: Cho et al. 2014, arXiv:1406.1078.
     """
 
-    dim: int = 64  # token embedding
-    hidden: int = 128  # units of a layer
-    depth: int = 1
+    dim: Count = 64  # token embedding
+    hidden: Count = 128  # units of a layer
+    depth: Count = 1
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     small: ClassVar[dict[str, Any]] = {"dim": 16, "hidden": 24}
-
-    def __post_init__(self):
-        self.check_positive("dim", "hidden", "depth")
 
     def construct(self, spec, width):
         return GruLM(spec.num_classes, self.dim, scaled_neurons(self.hidden, width), self.depth)

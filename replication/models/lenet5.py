@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from methods.options import Count
 from replication.models.base import Model, scaled_neurons
 
 
@@ -17,18 +18,13 @@ class Lenet5(Model):
     arXiv:1810.02340.
     """
 
-    channels: tuple[int, int] = (20, 50)
-    hidden: int = 500  # neurons
+    channels: tuple[Count, Count] = (20, 50)
+    hidden: Count = 500  # neurons
     conv_relu: bool = True
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"channels": (8, 16), "hidden": 32}
     smallest_image: ClassVar[int] = 16  # two valid convolutions of 5 x 5, each halved
-
-    def __post_init__(self):
-        self.check_positive("hidden")
-        if min(self.channels) < 1:
-            raise ValueError(f"channels={list(self.channels)}: expected at least 1 channel in both convolutions")
 
     def construct(self, spec, width):
         inputs, height, breadth = spec.input_shape

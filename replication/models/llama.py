@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from methods.options import Count
 from replication.models._causal import CausalLM, fresh_linear, state_from_llama
-from replication.models.base import Model, scaled, scaled_neurons
+from replication.models.base import Deviation, Model, scaled, scaled_neurons
 from replication.pretrained import load_weights
 
 _LARGE = {"init_std": 0.02, "norm_eps": 1e-5}
@@ -35,13 +36,13 @@ class Llama(Model):
     arXiv:2305.13245.
     """
 
-    dim: int = 64  # residual stream
-    depth: int = 2
-    heads: int = 4  # queries
-    groups: int = 2  # key-value heads; each serves heads/groups queries
-    hidden: int = 176  # neurons of a gated block: about 8/3 of dim
-    init_std: float = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
-    norm_eps: float = 1e-6  # of the norms; Llama 2 and TinyLlama have 1e-5
+    dim: Count = 64  # residual stream
+    depth: Count = 2
+    heads: Count = 4  # queries
+    groups: Count = 2  # key-value heads; each serves heads/groups queries
+    hidden: Count = 176  # neurons of a gated block: about 8/3 of dim
+    init_std: Deviation = 0.07  # transformers' 0.02 is for 768 channels; 0.07 keeps std * sqrt(dim) the same for 64
+    norm_eps: Deviation = 1e-6  # of the norms; Llama 2 and TinyLlama have 1e-5
     variant: Literal["110m", "1.1b", "7b"] | None = None  # published sizes
     weights: str | None = None  # .safetensors file of transformers' Llama, in one piece
 
@@ -50,13 +51,11 @@ class Llama(Model):
 
     def __post_init__(self):
         self.apply_preset("variant", VARIANTS)
-        self.check_positive("dim", "depth", "heads", "groups", "hidden")
+        super().__post_init__()
         if self.dim % self.heads or (self.dim // self.heads) % 2:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim} that leaves heads of even size")
         if self.heads % self.groups:
             raise ValueError(f"groups={self.groups}: expected a divisor of heads={self.heads}")
-        if not 0 < self.init_std < 1:
-            raise ValueError(f"init_std={self.init_std}: expected a deviation in (0, 1), such as 0.02")
 
     def construct(self, spec, width):
         from transformers.models.llama import LlamaConfig, LlamaForCausalLM  # takes seconds to import

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from methods.options import Count, Probability
 from replication.models._srelu import SReLU
 from replication.models.base import Model, scaled_neurons
 
@@ -20,17 +21,17 @@ class Mlp(Model):
     activation srelu and dropout 0.3.
     """
 
-    widths: tuple[int, ...] = (1024, 1024)  # hidden neurons per layer
+    widths: tuple[Count, ...] = (1024, 1024)  # hidden neurons per layer
     activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "srelu"] = "relu"  # srelu learns its thresholds
-    dropout: float = 0.0  # of every hidden layer's output
+    dropout: Probability = 0.0  # of every hidden layer's output
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"widths": (32, 24)}
 
     def __post_init__(self):
-        self.check_dropout()
-        if any(width < 1 for width in self.widths):
-            raise ValueError(f"widths={list(self.widths)}: expected at least 1 neuron in every hidden layer")
+        super().__post_init__()
+        if not self.widths:
+            raise ValueError("widths=[]: expected at least one hidden layer, such as [300, 100]")
 
     def construct(self, spec, width):
         channels, height, breadth = spec.input_shape

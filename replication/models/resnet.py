@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from methods.options import Count
 from replication.models._convolution import Block, PadShortcut, init_he
 from replication.models.base import Model, scaled_neurons
 
@@ -37,15 +38,15 @@ class Resnet(Model):
     Source: He et al. 2015, arXiv:1512.03385, section 4.2.
     """
 
-    depth: int = 32  # layers, 6n + 2
-    multiplier: int = 2  # of the 16, 32 and 64 channels of the three stages
+    depth: Count = 32  # layers, 6n + 2
+    multiplier: Count = 2  # of the 16, 32 and 64 channels of the three stages
     shortcut: Literal["projection", "pad"] = "projection"  # where the number of channels changes
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"depth": 8, "multiplier": 1}
 
     def __post_init__(self):
-        self.check_positive("multiplier")
+        super().__post_init__()
         if self.depth < 8 or self.depth % 6 != 2:
             raise ValueError(f"depth={self.depth}: expected 6n + 2 layers, such as 8, 20, 32, 56 or 110")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from methods.options import Count
 from replication.models._timm_resnet import TimmResnet
 
 
@@ -13,7 +14,7 @@ class Resnet50(TimmResnet):
     Source: He et al. 2015, arXiv:1512.03385.
     """
 
-    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)  # of the four stages
+    blocks: tuple[Count, Count, Count, Count] = (3, 4, 6, 3)  # of the four stages
 
     architecture: ClassVar[str] = "resnet50"
     small: ClassVar[dict[str, Any]] = {"blocks": (1, 1, 1, 1), "channels": 8}

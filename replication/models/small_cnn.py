@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from methods.options import Count
 from replication.models._convolution import init_he
 from replication.models.base import Model, scaled_neurons
 
@@ -17,14 +18,15 @@ class SmallCnn(Model):
     Source: this project; He initialisation (arXiv:1502.01852).
     """
 
-    channels: tuple[int, ...] = (16, 32, 64, 128)  # of the stages
+    channels: tuple[Count, ...] = (16, 32, 64, 128)  # of the stages
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"channels": (8, 16)}
 
     def __post_init__(self):
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels={list(self.channels)}: expected at least 1 channel in at least one stage")
+        super().__post_init__()
+        if not self.channels:
+            raise ValueError("channels=[]: expected at least one stage, such as [16, 32]")
 
     def construct(self, spec, width):
         sizes = [spec.input_shape[0], *(scaled_neurons(channels, width) for channels in self.channels)]

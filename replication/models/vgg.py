@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from methods.options import Count, Probability
 from replication.models._convolution import init_he
 from replication.models.base import Model, scaled_neurons
 from replication.pretrained import load_weights
@@ -22,20 +23,14 @@ class Vgg(Model):
     """
 
     depth: Literal[11, 13, 16, 19] = 19  # layers of the original
-    channels: int = 64  # of the first stage; the others have 2, 4, 8 and 8 times as many
-    head: tuple[int, ...] = ()  # hidden neurons between the channels and the classes
-    pool: int = 1  # side of the map that the head reads
-    dropout: float = 0.0  # of the head's hidden neurons
+    channels: Count = 64  # of the first stage; the others have 2, 4, 8 and 8 times as many
+    head: tuple[Count, ...] = ()  # hidden neurons between the channels and the classes
+    pool: Count = 1  # side of the map that the head reads
+    dropout: Probability = 0.0  # of the head's hidden neurons
     weights: str | None = None  # .safetensors file of timm's vgg16_bn and the like
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"depth": 11, "channels": 8}
-
-    def __post_init__(self):
-        self.check_positive("channels", "pool")
-        self.check_dropout()
-        if any(neurons < 1 for neurons in self.head):
-            raise ValueError(f"head={list(self.head)}: expected at least 1 neuron in every hidden layer")
 
     def construct(self, spec, width):
         inputs, layers = spec.input_shape[0], []

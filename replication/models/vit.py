@@ -1,8 +1,9 @@
 """timm's vision transformer, made small enough for 8 x 8 images on one processor core."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from methods.options import Count, Within
 from replication.models.base import Model, scaled, scaled_neurons
 from replication.pretrained import load_weights
 
@@ -21,11 +22,11 @@ class Vit(Model):
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929; tiny and small: Touvron et al. 2021, arXiv:2012.12877.
     """
 
-    patch: int = 4  # pixels a side: 4 tokens of an 8 x 8 image; patch 2 costs four times as much
-    dim: int = 64  # residual stream
-    depth: int = 2
-    heads: int = 4
-    mlp_ratio: float = 4.0  # hidden neurons per residual channel
+    patch: Count = 4  # pixels a side: 4 tokens of an 8 x 8 image; patch 2 costs four times as much
+    dim: Count = 64  # residual stream
+    depth: Count = 2
+    heads: Count = 4
+    mlp_ratio: Annotated[float, Within(0, low_open=True)] = 4.0  # hidden neurons per residual channel
     variant: Literal["tiny", "small", "base"] | None = None  # published dim, depth and heads
     class_token: bool = False  # one more token, which the head reads in place of the average
     weights: str | None = None  # .safetensors file of timm's weights; theirs want class_token=true
@@ -35,7 +36,7 @@ class Vit(Model):
 
     def __post_init__(self):
         self.apply_preset("variant", VARIANTS)
-        self.check_positive("patch", "dim", "depth", "heads")
+        super().__post_init__()
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
         if self.mlp_ratio * self.dim < 1:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from methods.options import Count, Probability
 from replication.models._convolution import Block, init_he
 from replication.models.base import Model, scaled_neurons
 
@@ -33,16 +34,15 @@ class Wrn(Model):
     Source: Zagoruyko and Komodakis 2016, arXiv:1605.07146.
     """
 
-    depth: int = 22  # layers, 6n + 4
-    widen: int = 2  # times the 16, 32 and 64 channels of the three stages
-    dropout: float = 0.0  # between the convolutions of a block; the authors' 0.3 is without augmentation
+    depth: Count = 22  # layers, 6n + 4
+    widen: Count = 2  # times the 16, 32 and 64 channels of the three stages
+    dropout: Probability = 0.0  # between the convolutions of a block; the authors' 0.3 is without augmentation
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"depth": 10, "widen": 1}
 
     def __post_init__(self):
-        self.check_positive("widen")
-        self.check_dropout()
+        super().__post_init__()
         if self.depth < 10 or self.depth % 6 != 4:
             raise ValueError(f"depth={self.depth}: expected 6n + 4 layers, such as 10, 16, 22, 28 or 40")
 

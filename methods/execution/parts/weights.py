@@ -10,7 +10,7 @@ from torch import Tensor
 from methods.execution.context import Context
 from methods.execution.kernels.semi_structured import SemiStructured
 from methods.execution.parts.base import Decider, Part
-from methods.execution.storage.choice import SPARSE
+from methods.execution.storage.choice import SPARSE, STORAGES
 from methods.execution.storage.selected import select_layer
 from methods.execution.storage.weight_store import WeightStore
 from methods.topology import Topology
@@ -174,6 +174,8 @@ def check_storage(storage: str, name: str, parts: list[Part]) -> None:
         name: of the method.
         parts: of the method.
     """
+    if storage not in STORAGES:
+        raise ValueError(f"storage={storage}: choose one of {', '.join(sorted(STORAGES))}")
     weights = [part for part in parts if isinstance(part, Weights)]
     if storage in SPARSE and not can_store(parts):
         what = "keeps weights that it does not compute" if weights else "selects no weights"

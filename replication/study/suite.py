@@ -1,4 +1,4 @@
-"""Reads a suite file and lays its runs out in the order in which they are measured."""
+"""Reads a suite file and lays its jobs out in the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ from typing import Any
 
 import yaml
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+from replication.composition import compose
+from replication.study.job import Job
+
+CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 FOLDERS = ("suite", "experiment")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a suite: its overrides, and the seconds it is expected to take."""
-
-    overrides: list[str]
-    seconds: float
-    task: str | None = None  # under which the report shows it; None: data set and model
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ def load_suite(name: str, results: str, budget: str | None = None) -> Suite:
     Args:
         budget: one of the file's `budgets`: fewer seeds, a fraction of the steps, fewer arms.
     Raises:
-        ValueError: there is no such suite or budget, or its file is not of this form.
+        ValueError: there is no such suite or budget, its file is not of this form, or an arm is no run.
     """
     paths = {path.stem: path for folder in FOLDERS for path in (CONF / folder).glob("*.yaml")}
     if name not in paths:
@@ -87,10 +81,16 @@ def _sentence(name: str, budget: dict[str, Any], sweeps: list[dict[str, Any]]) -
 
 
 def _jobs(sweep: dict[str, Any], results: str) -> list[Job]:
-    jobs = []
-    for seed in range(sweep["seeds"]):
-        arms = sweep["arms"] if seed % 2 == 0 else sweep["arms"][::-1]
-        for arm in sorted(arms, key=lambda arm: "_frozen" in arm):
-            overrides = [*sweep["overrides"], *arm.split(), f"seed={seed}", f"results={results}"]
-            jobs.append(Job(overrides, float(sweep["seconds"]), sweep.get("task")))
-    return jobs
+    """The jobs of a sweep; an arm is composed once for all of its seeds."""
+    task, seconds = sweep.get("task"), float(sweep["seconds"])
+    arms = [
+        Job.of(compose([*sweep["overrides"], *arm.split(), f"results={results}"]), task, seconds)
+        for arm in sweep["arms"]
+    ]
+    return [job.changed(seed=seed) for seed in range(sweep["seeds"]) for job in block(arms, seed)]
+
+
+def block(arms: list[Job], seed: int) -> list[Job]:
+    """The arms in the order in which one seed measures them."""
+    ordered = arms if seed % 2 == 0 else arms[::-1]
+    return sorted(ordered, key=lambda job: job.reference is not None)

@@ -1,0 +1,68 @@
+"""The child side of the queue: one run in a process of its own, forked from a server that has the libraries loaded.
+
+Importing this module is what the server does once; it starts no thread pool and touches no device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import sklearn.datasets  # noqa: F401
+import transformers.models.gpt2.modeling_gpt2
+import transformers.models.llama.modeling_llama  # noqa: F401
+
+from replication.config import GROUPS, Experiment, build, registry
+from replication.run import fail, run
+from replication.wandb_mirror import mirror
+
+for group in GROUPS:
+    registry(group)  # imports every method, model and data set
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="lightning")
+
+
+def perform(experiment: Experiment, *, suite: str | None, progress) -> tuple[str, dict, Path]:
+    """Bring a run to its end and export it where the logger says so; (action, record, folder)."""
+    result = run(experiment, suite=suite, progress=progress)
+    logger = experiment.config["logger"]
+    if logger.get("wandb") and result.action != "skipped":
+        mirror(result.record, result.folder, project=logger["project"], mode=logger["wandb"])
+    return result.action, result.record, result.folder
+
+
+def work(connection: Connection, config: dict[str, Any], suite: str | None) -> None:
+    """Do one run and tell the queue: ("progress", done, total) and at last ("ended", action, status, reason)."""
+    with open(os.devnull, "w") as null:
+        sys.stdout = null
+        connection.send(("ended", *_done(connection, config, suite)))
+        connection.close()
+
+
+def _done(connection: Connection, config: dict[str, Any], suite: str | None) -> tuple[str, str, str | None]:
+    """The run's action, status and reason; only what is no mistake of the user's is recorded as a failure."""
+    experiment = build(config)
+    try:
+        action, record, _ = perform(experiment, suite=suite, progress=partial(_report, connection))
+        return action, record["status"], record["reason"]
+    except ValueError as error:
+        return "started", "failed", str(error).splitlines()[0]
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        fail(experiment, reason, suite=suite)
+        return "started", "failed", reason
+
+
+def _report(connection: Connection, done: int, total: int) -> None:
+    try:
+        connection.send(("progress", done, total))
+    except BrokenPipeError:  # the queue was killed; the run goes on from its checkpoint when it is started again
+        raise SystemExit from None
