@@ -52,6 +52,7 @@ def made_of(choices, changes=None):
 def options(overrides):
     """The values that overrides set, nested by their dots."""
     dots = [override.replace("method=", "method.name=", 1) for override in overrides]
+    dots = [re.sub(r"([{,]\w+):", r"\1: ", override) for override in dots]  # what Hydra's grammar needs no space for
     return OmegaConf.to_container(OmegaConf.from_dotlist(dots))
 
 
@@ -158,8 +159,8 @@ def test_schedules_of_methods_fit_into_every_budget(study):
 
 def num_updates(method, steps):
     """Updates that a method's schedule has room for; endless for a method without one."""
-    parts = getattr(method, "parts", [getattr(method, "of", method)])
-    schedules = [part._schedule() if hasattr(part, "_schedule") else getattr(part, "update", None) for part in parts]
+    members = [getattr(member, "of", member) for member in method.members()]
+    schedules = [each._schedule() if hasattr(each, "_schedule") else each.update for each in members]
     rooms = [(s.stop - s.start) * steps / s.interval for s in schedules if isinstance(s, UpdateSchedule)]
     return min(rooms, default=LEAST_UPDATES)
 
