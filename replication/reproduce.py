@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.__main__ import arm_tables, verdict_table
-from analysis.report import Study, build
+from analysis import terminal
+from analysis.report import About, build
 from replication import tuning
 from replication.energy.sources import choose
 from replication.suite import Job, Suite, load_suite
@@ -60,8 +60,8 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     outcomes = run_missing(suite, runs, seconds)
     output = Path(options.reports) / suite.name
-    verdicts = build(Path(options.results), output, suite.name, runs, Study(command(options), suite.scaled, cost))
-    for table in [*arm_tables(output), verdict_table(verdicts)]:
+    about = About(command(options), suite.scaled, cost)
+    for table in terminal.overview(*build(Path(options.results), output, suite.name, runs, about)):
         console.print(table, soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
