@@ -13,9 +13,15 @@ from typing import Any, NamedTuple
 import jinja2
 import pandas as pd
 
-from analysis import arms, claims, plot_style, plots, plots_of_benchmark, records, sections, tables, wording
-from analysis.claims.base import Verdict
-from analysis.records import Selected
+from analysis import claims, plots, records, selection, tables, wording
+from analysis.claims import Verdict
+from analysis.facts import control, exclusions, provenance
+from analysis.facts.ceiling import ceiling
+from analysis.facts.energy_to_target import energy_to_target
+from analysis.facts.ideal_hardware import ideal_hardware
+from analysis.plots import benchmark, style
+from analysis.study import Study
+from analysis.task import Task
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -29,7 +35,7 @@ PLOT_TITLES = {
 }
 
 
-class Study(NamedTuple):
+class About(NamedTuple):
     """What the records of a study do not say of it: sentences for the page, None where there is nothing to say."""
 
     command: str | None = None  # that runs it again
@@ -38,8 +44,8 @@ class Study(NamedTuple):
 
 
 def build(
-    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, study: Study | None = None
-) -> list[Verdict]:
+    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, about: About | None = None
+) -> tuple[Study, list[Verdict]]:
     """Write the report of a suite.
 
     Args:
@@ -47,12 +53,12 @@ def build(
         output: folder to write; an earlier report in it is replaced as a whole, anything else is left alone.
         suite: named on the page; without a plan also the choice of records.
         plan: planned runs (run_id, replicate, label, task, seed); only their records are used.
-        study: what the page says about the study as a whole.
+        about: what the page says about the study as a whole.
     Raises:
         ValueError: records or plan cannot be used, or the output folder holds something else. Nothing is written then.
     """
     results, output = Path(results), Path(output)
-    selected = records.select(records.load(results), suite, plan, results)
+    study = selection.choose(records.load(results), suite, plan, results)
     _check_output(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -60,11 +66,11 @@ def build(
     except OSError as error:
         raise ValueError(f"output {output}: cannot be written ({error.strerror}); give another folder") from None
     try:
-        verdicts = write(selected, folder, suite, results, study or Study())
+        verdicts = write(study, folder, suite, results, about or About())
         _replace(output, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return verdicts
+    return study, verdicts
 
 
 def _check_output(output: Path) -> None:
@@ -86,36 +92,32 @@ def _replace(output: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def write(selected: Selected, folder: Path, suite: str, results: Path, study: Study) -> list[Verdict]:
+def write(study: Study, folder: Path, suite: str, results: Path, about: About) -> list[Verdict]:
     """Write every file of a report into an existing folder."""
-    runs = selected.runs
-    tasks = sorted(runs.task.unique())
-    verdicts = claims.judge(runs, tasks)
-    figures = {task: tables.table(runs, task) for task in tasks}
-    methods = list(dict.fromkeys(method for table in figures.values() for method in table.method))
+    verdicts = claims.judge(study)
+    marks = style.marks(list(dict.fromkeys(arm.method for arm in study.arms)))
     for name in ("plots", "tables"):
         (folder / name).mkdir()
     drawn = {}
-    for task in tasks:
-        tables.write(figures[task], task, folder / "tables")
-        drawn[task] = plots.draw(runs, task, figures[task], plot_style.marks(methods), folder / "plots")
-    records.save(runs, folder)
-    first = sections.first_line(runs)
+    for task in study.tasks:
+        tables.write(task, folder / "tables")
+        drawn[task.name] = plots.draw(task, marks, folder / "plots")
+    records.save(study.runs, folder)
     data = [wording.as_data(verdict) for verdict in verdicts]
     (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "verdicts.md").write_text(wording.markdown(verdicts, first), encoding="utf-8")
-    context = _study(selected, suite, results, verdicts, tasks, study)
-    context["ceiling"] = _html(sections.ceiling(figures))
-    context["tasks"] = [_task(runs, task, figures[task], drawn[task]) for task in tasks]
+    markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
+    (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
+    context = _study(study, suite, results, verdicts, about)
+    context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
     (folder / PAGE).write_text(render(context), encoding="utf-8")
     return verdicts
 
 
-def _backends(benchmark: Path, stem: Path) -> dict[str, str] | None:
+def _backends(path: Path, stem: Path) -> dict[str, str] | None:
     """The plot of the benchmark that lies beside the records; None where there is none."""
-    rows = plots_of_benchmark.load(benchmark)
-    return None if rows is None else _figure("Back ends", plots_of_benchmark.draw(rows, stem), stem)
+    rows = benchmark.load(path)
+    return None if rows is None else _figure("Back ends", benchmark.draw(rows, stem), stem)
 
 
 def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
@@ -130,37 +132,30 @@ def render(context: dict[str, Any]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
 
 
-def _study(
-    selected: Selected, suite: str, results: Path, verdicts: list[Verdict], tasks: list[str], study: Study
-) -> dict[str, Any]:
-    runs = selected.runs
+def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], about: About) -> dict[str, Any]:
+    runs = study.runs
     counts = runs.status.value_counts()
     return {
         "suite": suite,
         "results": results.name,
-        "command": study.command or f"make reproduce SUITE={suite}",
-        "scaled": study.scaled,
-        "tuned": study.tuning is not None,
-        "first_line": sections.first_line(runs),
-        "task_names": tasks,
+        "command": about.command or f"make reproduce SUITE={suite}",
+        "scaled": about.scaled,
+        "tuned": about.tuning is not None,
+        "first_line": provenance.first_line(runs),
+        "task_names": [task.name for task in study.tasks],
         "claims": [_claim(group) for group in _by_claim(verdicts)],
         "counts": {status: int(counts.get(status, 0)) for status in records.STATUSES},
-        "planned": selected.planned,
-        "missing": len(selected.missing),
-        "machine": sections.machine(runs),
-        "totals": sections.totals(runs, study.tuning),
-        "ended": [_ended(run) for run in runs[runs.status != "finished"].itertuples()],
-        "exclusions": sections.exclusions(selected, verdicts),
+        "planned": study.planned,
+        "missing": len(study.missing),
+        "ceiling": _html(ceiling(study)),
+        "machine": provenance.machine(runs),
+        "totals": provenance.totals(runs, about.tuning),
+        "ended": exclusions.ended(study),
+        "exclusions": exclusions.exclusions(study, verdicts),
         "commits": runs.commit.dropna().nunique(),
-        "flagged": [
-            line for task in tasks for line in sections.flagged(runs, task, _physical(runs, task))
-        ],
+        "flagged": [line for task in study.tasks for line in exclusions.flagged(task)],
         "notes": tables.NOTES,
-    }  # fmt: skip
-
-
-def _physical(runs: pd.DataFrame, task: str) -> list[str]:
-    return [label for label in arms.labels(runs, task) if not arms.is_simulated(runs, task, label)]
+    }
 
 
 def _by_claim(verdicts: list[Verdict]) -> Iterable[list[Verdict]]:
@@ -196,20 +191,15 @@ def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def _ended(run) -> str:
-    return f"{run.task}: {run.label}, seed {run.seed} {run.status} ({run.reason or 'no reason was recorded'})"
-
-
-def _task(runs: pd.DataFrame, task: str, figures: pd.DataFrame, drawn: list[plots.Plot]) -> dict[str, Any]:
-    physical = _physical(runs, task)
+def _task(task: Task, drawn: list[plots.Plot]) -> dict[str, Any]:
     return {
-        "name": task,
-        "stem": tables.file_stem(task),
-        "control": sections.control(runs, task),
-        "repeats": sections.repeats(runs, task),
-        "table": _html(tables.formatted(figures)),
-        "targets": _html(sections.energy_to_target(runs, task, physical)),
-        "ideal": _html(sections.ideal_hardware(runs, task, physical)),
+        "name": task.name,
+        "stem": tables.file_stem(task.name),
+        "control": control.energy(task),
+        "repeats": control.repeats(task),
+        "table": _html(tables.formatted(task)),
+        "targets": _html(energy_to_target(task)),
+        "ideal": _html(ideal_hardware(task)),
         "plots": [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in drawn],
     }
 

@@ -48,6 +48,11 @@ class Estimate(NamedTuple):
     interval: Interval | None
     n: int
 
+    def times(self, factor: float) -> Estimate:
+        """The same in another unit."""
+        value = None if self.value is None else factor * self.value
+        return Estimate(value, self.interval and Interval(*(factor * bound for bound in self.interval)), self.n)
+
 
 NOTHING = Estimate(None, None, 0)
 

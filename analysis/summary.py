@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
+from analysis import markers
 
 
-def matrix(verdicts: list[dict]) -> str:
+def matrix(verdicts: list[dict[str, Any]]) -> str:
     """Claims by tasks in Markdown: the verdict, the figure of the arm closest to the claim, its small dense rival's.
 
     Args:
@@ -29,7 +30,7 @@ def matrix(verdicts: list[dict]) -> str:
     return f"{table}\n\n\\* indicative: {'; '.join(caps)}." if caps else table
 
 
-def _figure(verdict: dict) -> str:
+def _figure(verdict: dict[str, Any]) -> str:
     """The estimate of a ratio or of points, with the rival's behind it; nothing where several figures decide."""
     best = verdict["best"]
     if not best or best["estimate"] is None or best["unit"] not in ("ratio", "points"):
@@ -41,24 +42,11 @@ def _figure(verdict: dict) -> str:
     return f" {figure}" + (f" (small dense {form.format(scale * rival)})" if rival is not None else "")
 
 
-def insert(readme: str, verdicts: list[dict]) -> str:
-    """The README with the table between its markers.
-
-    Raises:
-        ValueError: the markers are missing.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the README lacks the markers {BEGIN} and {END}; put them where the table belongs")
-    return f"{before}{BEGIN}\n{matrix(verdicts)}\n{END}{after}"
-
-
 def main(arguments: list[str]) -> int:
     """Exit code 2 if the verdicts or the markers are missing."""
     source, target = (Path(a) for a in (arguments + ["results/quick/verdicts.json", "README.md"][len(arguments) :]))
     try:
-        target.write_text(insert(target.read_text(), json.loads(source.read_text())))
+        markers.rewrite(target, "verdicts", matrix(json.loads(source.read_text(encoding="utf-8"))))
     except (OSError, ValueError) as error:
         print(f"summary: {error}", file=sys.stderr)
         return 2

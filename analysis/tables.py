@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from analysis import arms, formatting, statistics
+from analysis import formatting
+from analysis.arm import Arm
 from analysis.formatting import DASH, UNKNOWN
-from analysis.statistics import NOTHING, Estimate
+from analysis.statistics import Estimate
+from analysis.task import Task
+
+QUALITY = {"accuracy": ("Test accuracy (%)", "points"), "loss": ("Test loss (nats)", "nats")}  # and of differences
 
 NOTES = (
     "Means with 95 % t intervals over seeds. Density: asked for / reached, of what can be pruned in the arm's own "
@@ -18,179 +24,100 @@ NOTES = (
 )
 
 
-def table(runs: pd.DataFrame, task: str) -> pd.DataFrame:
+def table(task: Task) -> pd.DataFrame:
     """Figures of every arm of a task, one row per arm, numbers in full precision.
 
     Returns:
         quality, difference, energy_j, energy_ratio and cpu_s each as <name>, <name>_low, <name>_high and <name>_n;
         energies of simulated arms are None.
     """
-    return pd.DataFrame([_row(runs, task, label) for label in arms.labels(runs, task)])
+    return pd.DataFrame([_numbers(arm) for arm in task.arms])
 
 
-def _row(runs: pd.DataFrame, task: str, label: str) -> dict:
-    rows = arms.arm(runs, task, label)
-    first, dense = rows.iloc[0], arms.dense_label(runs, task)
-    metric, simulated = arms.metric(runs, task), arms.is_simulated(runs, task, label)
-    row = {
-        "arm": label,
-        "method": first.method,
-        "family": first.family,
-        "simulated": simulated,
-        "density_target": arms.density_of(first.options),
-        "density_prunable": _mean(rows, "prunable_density"),
-        "parameter_share": _parameter_share(runs, task, label, dense),
-        "runs": len(rows),
-        "diverged": int((rows.status == "diverged").sum()),
-        "failed": int((rows.status == "failed").sum()),
-        "metric": metric,
+def _numbers(arm: Arm) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "arm": arm.label,
+        "method": arm.method,
+        "family": arm.family,
+        "simulated": arm.simulated,
+        "density_target": arm.density,
+        "density_prunable": arm.mean("prunable_density").value,
+        "parameter_share": arm.parameter_share,
+        "runs": len(arm.runs),
+        "diverged": arm.count("diverged"),
+        "failed": arm.count("failed"),
+        "metric": arm.metric,
     }
     figures = {
-        "quality": statistics.mean(arms.quality(rows, f"test_{metric}")),
-        "difference": _difference(runs, task, label, dense, metric),
-        "energy_j": NOTHING if simulated else _energy(rows),
-        "energy_ratio": _ratio(runs, task, label, dense),
-        "cpu_s": NOTHING if simulated else statistics.mean(arms.quality(rows, "training_cpu_s")),
+        "quality": arm.quality,
+        "difference": arm.difference,
+        "energy_j": arm.energy,
+        "energy_ratio": arm.energy_ratio,
+        "cpu_s": arm.cpu,
     }
     for name, figure in figures.items():
-        row |= _columns(name, figure)
-    row["evidence"] = None if simulated else _evidence(rows)
-    row["flop_ratio_ideal"] = _flop_ratio(runs, task, label, dense, "ideal_flops")
-    row["flop_ratio_executed"] = _flop_ratio(runs, task, label, dense, "executed_flops")
-    return row
+        low, high = figure.interval or (None, None)
+        row |= {name: figure.value, f"{name}_low": low, f"{name}_high": high, f"{name}_n": figure.n}
+    ratios = {"flop_ratio_ideal": arm.ideal_ratio, "flop_ratio_executed": arm.executed_ratio}
+    return row | {"evidence": arm.evidence} | ratios
 
 
-def _mean(rows: pd.DataFrame, column: str) -> float | None:
-    return statistics.mean(arms.quality(rows, column)).value
-
-
-def _parameter_share(runs: pd.DataFrame, task: str, label: str, dense: str | None) -> float | None:
-    """Parameters at the end over those of dense; a density that means the same for every arm."""
-    if dense is None:
-        return None
-    pairs = arms.paired_figures(runs, task, label, dense, "active_parameters")
-    return statistics.mean(pairs.arm / pairs.baseline).value
-
-
-def _columns(name: str, figure: Estimate) -> dict:
-    low, high = figure.interval or (None, None)
-    return {name: figure.value, f"{name}_low": low, f"{name}_high": high, f"{name}_n": figure.n}
-
-
-def _difference(runs: pd.DataFrame, task: str, label: str, dense: str | None, metric: str) -> Estimate:
-    """Test figure of the arm less that of dense; a loss keeps its sign, so that less is better."""
-    if dense in (None, label):
-        return NOTHING
-    pairs = arms.paired_figures(runs, task, label, dense, f"test_{metric}")
-    return statistics.mean(pairs.arm - pairs.baseline)
-
-
-def _evidence(rows: pd.DataFrame) -> str | None:
-    classes = sorted(set(rows.evidence[rows.status == "finished"].dropna()))
-    return classes[0] if len(classes) == 1 else None
-
-
-def _energy(rows: pd.DataFrame) -> Estimate:
-    """Mean joules of finished runs; nothing where evidence classes would be mixed."""
-    return NOTHING if _evidence(rows) is None else statistics.mean(arms.quality(rows, "training_j"))
-
-
-def _ratio(runs: pd.DataFrame, task: str, label: str, dense: str | None) -> Estimate:
-    if dense in (None, label):
-        return NOTHING
-    pairs = arms.paired_energy(runs, task, label, dense)
-    return statistics.geometric_mean(pairs.baseline / pairs.arm)
-
-
-def _flop_ratio(runs: pd.DataFrame, task: str, label: str, dense: str | None, column: str) -> float | None:
-    if dense in (None, label):
-        return None
-    pairs = arms.paired_figures(runs, task, label, dense, column)
-    return statistics.geometric_mean(pairs.baseline / pairs.arm).value
-
-
-def formatted(figures: pd.DataFrame) -> pd.DataFrame:
+def formatted(task: Task) -> pd.DataFrame:
     """The table as pages print it: text only, one column per quantity."""
-    metric = figures.metric.iloc[0]
-    names = {"accuracy": ("Test accuracy (%)", "points"), "loss": ("Test loss (nats)", "nats")}
-    title, unit = names[metric]
-    classes = sorted(set(figures.evidence.dropna()))
-    evidence = ", ".join(formatting.EVIDENCE.get(e, e) for e in classes) or UNKNOWN
-    shown = {
-        "Arm": [_name(row) for row in figures.itertuples()],
-        "Density": [_density(row) for row in figures.itertuples()],
-        "Parameters / dense": [formatting.number(row.parameter_share) for row in figures.itertuples()],
-        title: [_quality(row, metric) for row in figures.itertuples()],
-        f"Difference ({unit})": [_cell(row, "difference", unit, empty=row.arm) for row in figures.itertuples()],
-        f"Energy (J; {evidence})": [_cost(row, "energy_j") for row in figures.itertuples()],
-        "E dense / E": [_cost(row, "energy_ratio") for row in figures.itertuples()],
-        "FLOPs dense / ideal": [_plain(row.flop_ratio_ideal, row) for row in figures.itertuples()],
-        "FLOPs dense / executed": [_plain(row.flop_ratio_executed, row) for row in figures.itertuples()],
-        "CPU (s)": [_cost(row, "cpu_s") for row in figures.itertuples()],
+    quality, unit = QUALITY[task.metric]
+    evidence = ", ".join(formatting.EVIDENCE[one] for one in task.evidence) or UNKNOWN
+    columns: dict[str, Callable[[Arm], str]] = {
+        "Arm": lambda arm: f"{arm.label} (simulated)" if arm.simulated else arm.label,
+        "Density": _density,
+        "Parameters / dense": lambda arm: formatting.number(arm.parameter_share),
+        quality: _quality,
+        f"Difference ({unit})": lambda arm: _beside_dense(arm, _cell(arm.difference, unit)),
+        f"Energy (J; {evidence})": lambda arm: _physical(arm, _cell(arm.energy)),
+        "E dense / E": lambda arm: _physical(arm, _beside_dense(arm, _cell(arm.energy_ratio, "ratio"))),
+        "FLOPs dense / ideal": lambda arm: _beside_dense(arm, formatting.quantity(arm.ideal_ratio, "ratio")),
+        "FLOPs dense / executed": lambda arm: _beside_dense(arm, formatting.quantity(arm.executed_ratio, "ratio")),
+        "CPU (s)": lambda arm: _physical(arm, _cell(arm.cpu)),
     }
-    return pd.DataFrame(shown)
+    return pd.DataFrame({title: [cell(arm) for arm in task.arms] for title, cell in columns.items()})
 
 
-def _name(row) -> str:
-    return f"{row.arm} (simulated)" if row.simulated else row.arm
-
-
-def _density(row) -> str:
-    if row.density_target == 1 and row.density_prunable in (None, 1):
+def _density(arm: Arm) -> str:
+    reached = arm.mean("prunable_density").value
+    if arm.density == 1 and reached in (None, 1):
         return "1"
-    reached = UNKNOWN if formatting.unknown(row.density_prunable) else f"{row.density_prunable:.3g}"
-    return f"{row.density_target:g} / {reached}"
+    return f"{arm.density:g} / {UNKNOWN if reached is None else f'{reached:.3g}'}"
 
 
-def _is_dense(row) -> bool:
-    return row.family == "dense"
+def _quality(arm: Arm) -> str:
+    text = formatting.estimate(arm.quality, arm.metric).replace(" %", "")
+    counts = {word: arm.count(word) for word in ("diverged", "failed")}
+    return "; ".join([text, *(f"{count} of {len(arm.runs)} {word}" for word, count in counts.items() if count)])
 
 
-def _quality(row, metric: str) -> str:
-    figure = _figure(row, "quality")
-    text = formatting.estimate(figure, metric).replace(" %", "")
-    notes = [f"{count} of {row.runs} {word}" for word, count in (("diverged", row.diverged), ("failed", row.failed))
-             if count]  # fmt: skip
-    return "; ".join([text, *notes])
-
-
-def _figure(row, name: str) -> Estimate:
-    value, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
-    if formatting.unknown(value):
-        return NOTHING
-    bounds = None if formatting.unknown(low) else statistics.Interval(low, high)
-    return Estimate(value, bounds, getattr(row, f"{name}_n"))
-
-
-def _cell(row, name: str, unit: str, empty: str = "") -> str:
-    if _is_dense(row):
-        return DASH
-    figure = _figure(row, name)
+def _cell(figure: Estimate, unit: str = "") -> str:
+    """A mean and its interval; the table's head has the unit of a difference."""
     text = formatting.quantity(figure.value, unit).removesuffix(f" {unit}")
     return f"{text} {formatting.interval(figure.interval, unit)}".strip()
 
 
-def _cost(row, name: str) -> str:
-    """A figure that a simulated arm does not have, and that dense has no ratio of."""
-    if row.simulated or (_is_dense(row) and name == "energy_ratio"):
-        return DASH
-    figure = _figure(row, name)
-    unit = "ratio" if name == "energy_ratio" else ""
-    return f"{formatting.quantity(figure.value, unit)} {formatting.interval(figure.interval, unit)}".strip()
+def _beside_dense(arm: Arm, text: str) -> str:
+    """A figure that compares with dense, which dense itself does not have."""
+    return DASH if arm.family == "dense" else text
 
 
-def _plain(value: float | None, row) -> str:
-    return DASH if _is_dense(row) else formatting.quantity(value, "ratio")
+def _physical(arm: Arm, text: str) -> str:
+    """A figure that a simulated arm does not have."""
+    return DASH if arm.simulated else text
 
 
-def write(figures: pd.DataFrame, task: str, folder: Path) -> None:
+def write(task: Task, folder: Path) -> None:
     """Write one task's table as CSV (numbers), Markdown and LaTeX (text)."""
-    stem, shown = file_stem(task), formatted(figures)
-    figures.to_csv(folder / f"{stem}.csv", index=False)
+    stem, shown = file_stem(task.name), formatted(task)
+    table(task).to_csv(folder / f"{stem}.csv", index=False)
     escaped = shown.map(lambda text: text.replace("|", "\\|").replace("<", "&lt;"))
     markdown = escaped.to_markdown(index=False, disable_numparse=True)
-    (folder / f"{stem}.md").write_text(f"## {task}\n\n{markdown}\n\n{NOTES}\n", encoding="utf-8")
-    (folder / f"{stem}.tex").write_text(latex(shown, task), encoding="utf-8")
+    (folder / f"{stem}.md").write_text(f"## {task.name}\n\n{markdown}\n\n{NOTES}\n", encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(latex(shown, task.name), encoding="utf-8")
 
 
 def latex(shown: pd.DataFrame, task: str) -> str:

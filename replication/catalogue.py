@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 import methods
+from analysis import markers
 from methods.base import FAMILIES
 from replication.config import registry, stacks
 from replication.registry import describe
 
 PHYSICALITY = Path(methods.__file__).parent / "physicality.json"  # written by the conformance tests
-BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
 
 
 def table() -> str:
@@ -42,24 +42,11 @@ def table() -> str:
     return f"{text}\n\nStacks, as configurations in `conf/method/`: {', '.join(f'`{name}`' for name in stacks())}."
 
 
-def insert(readme: str) -> str:
-    """The README with the table between its markers.
-
-    Raises:
-        ValueError: the markers are missing.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the README lacks the markers {BEGIN} and {END}; put them where the table belongs")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
-
-
 def main(arguments: list[str]) -> int:
     """Exit code 2 if the file or its markers are missing."""
     path = Path(arguments[0] if arguments else "README.md")
     try:
-        path.write_text(insert(path.read_text()))
+        markers.rewrite(path, "methods", table())
     except (OSError, ValueError) as error:
         print(f"catalogue: {error}", file=sys.stderr)
         return 2

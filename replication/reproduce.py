@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.__main__ import arm_tables, verdict_table
-from analysis.report import Study, build
+from analysis import terminal
+from analysis.report import About, build
 from replication.energy.sources import choose
 from replication.study import tuning
 from replication.study.job import Job, Past, expected, past
@@ -62,9 +62,8 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.plan:
         return 0
     outcomes = run_all(jobs, suite=suite.name)
-    study = Study(command(options), suite.scaled, cost)
-    verdicts = build(Path(options.results), output, suite.name, planned(jobs), study)
-    for table in [*arm_tables(output), verdict_table(verdicts)]:
+    about = About(command(options), suite.scaled, cost)
+    for table in terminal.overview(*build(Path(options.results), output, suite.name, planned(jobs), about)):
         console.print(table, soft_wrap=False)
     console.print(f"Report: {output / 'report.html'}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import arms, claims, records, tables, wording
+from analysis import claims, records, tables, wording
 from analysis.statistics import geometric_mean, mean
+from analysis.study import Study
 from tests.record_factory import REALISTIC, TASKS, Arm, diverged, failed, study, write
 
 DENSE = [arm for arm in REALISTIC if arm.method == "dense"]
@@ -21,7 +22,17 @@ def small(saving=8.0, gain=-0.01, density=0.0625):
 
 
 def load(tmp_path, made):
-    return records.load(write(made, tmp_path))
+    return Study(records.load(write(made, tmp_path)))
+
+
+def judged(tmp_path, made):
+    """Verdict of each claim on the only task; name -> verdict."""
+    return {verdict.claim.name: verdict for verdict in claims.judge(load(tmp_path, made))}
+
+
+def arm(study_, label):
+    """An arm of the only task."""
+    return next(arm for arm in study_.tasks[0].arms if arm.label == label)
 
 
 def made_of(*chosen, tasks=("digits/mlp",), seeds=5, noise=0.002, energy_noise=0.02, control=True, **energy):
@@ -30,9 +41,7 @@ def made_of(*chosen, tasks=("digits/mlp",), seeds=5, noise=0.002, energy_noise=0
 
 
 def verdicts(tmp_path, *chosen, **options):
-    made = made_of(*chosen, **options)
-    runs = load(tmp_path, made)
-    return {v.claim.name: v for v in claims.judge(runs, sorted(runs.task.unique()))}
+    return judged(tmp_path, made_of(*chosen, **options))
 
 
 def test_a_true_hundredfold_with_three_points_is_supported(tmp_path):
@@ -77,16 +86,15 @@ def test_without_data_nothing_is_measured(tmp_path):
 
 
 def test_a_simulated_arm_never_has_a_ratio(tmp_path):
-    chosen = dsc(200, 0.03, simulated=True)
-    made = made_of(chosen, small())
-    runs = load(tmp_path, made)
-    verdict = {v.claim.name: v for v in claims.judge(runs, ["digits/mlp"])}
+    found = load(tmp_path, made_of(dsc(200, 0.03, simulated=True), small()))
+    verdict = {v.claim.name: v for v in claims.judge(found)}
     assert verdict["energy_100x"].text == "not measured" and verdict["both_at_once"].word != "supported"
-    assert len(arms.paired_energy(runs, "digits/mlp", "dsc 0.0625", "dense").arm) == 0
-    table = tables.table(runs, "digits/mlp").set_index("arm")
+    assert len(arm(found, "dsc 0.0625").energy_pairs(arm(found, "dense")).arm) == 0
+    (task,) = found.tasks
+    table = tables.table(task).set_index("arm")
     cells = table.loc["dsc 0.0625", ["energy_j", "energy_j_low", "energy_ratio", "energy_ratio_high", "cpu_s"]]
     assert cells.isna().all()
-    shown = tables.formatted(tables.table(runs, "digits/mlp")).set_index("Arm").loc["dsc 0.0625 (simulated)"]
+    shown = tables.formatted(task).set_index("Arm").loc["dsc 0.0625 (simulated)"]
     assert shown["E dense / E"] == shown["CPU (s)"] == shown.filter(like="Energy").iloc[0] == "–"
 
 
@@ -106,17 +114,17 @@ def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, valu
     for one in made:
         if one["method"] == "dsc":
             one[block][field] = value
-    runs = load(tmp_path, made)
-    pairs = arms.paired_energy(runs, "digits/mlp", "dsc 0.0625", "dense")
+    found = load(tmp_path, made)
+    pairs = arm(found, "dsc 0.0625").energy_pairs(found.tasks[0].dense)
     assert len(pairs.arm) == 0 and reason in pairs.refused[0]
-    assert claims.judge(runs, ["digits/mlp"])[1].text == "not measured"
+    assert claims.judge(found)[1].text == "not measured"
 
 
 def test_a_control_that_was_refused_is_not_called_absent(tmp_path):
     made = made_of(dsc(5, -0.05))
     for one in made:
         one["energy"]["unmetered_fraction"] = 0.1
-    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    found = judged(tmp_path, made)
     assert found["both_at_once"].word == "refuted"  # by its accuracy alone
     assert found["both_at_once"].caps == ("the dense-against-dense control cannot be used", "energy not measured")
 
@@ -126,32 +134,33 @@ def test_evidence_that_changes_between_seeds_is_not_averaged(tmp_path):
     for one in made:
         if one["seed"] == 0:
             one["energy"] |= {"evidence": "estimated", "source": "estimate"}
-    pairs = arms.paired_energy(load(tmp_path, made), "digits/mlp", "dsc 0.0625", "dense")
+    found = load(tmp_path, made)
+    pairs = arm(found, "dsc 0.0625").energy_pairs(found.tasks[0].dense)
     assert len(pairs.arm) == 0 and "evidence differs between seeds" in pairs.refused[-1]
 
 
 def test_a_diverged_run_is_a_miss(tmp_path):
     made = made_of(dsc(150, 0.03), noise=0.001)
     made = [diverged(r) if r["method"] == "dsc" and r["seed"] == 1 else r for r in made]
-    runs = load(tmp_path, made)
-    for verdict in claims.judge(runs, ["digits/mlp"]):
+    found = load(tmp_path, made)
+    for verdict in claims.judge(found):
         assert verdict.word != "supported"
         if verdict.claim.name == "accuracy_gain":
             assert verdict.best.misses == 1 and "1 of 5 diverged" in wording.figure(verdict.best)
             assert "not diverge" in wording.would_change(verdict)
-    shown = tables.formatted(tables.table(runs, "digits/mlp")).set_index("Arm")
+    shown = tables.formatted(found.tasks[0]).set_index("Arm")
     assert "n = 4; 1 of 5 diverged" in shown.loc["dsc 0.0625", "Test accuracy (%)"]
 
 
 def test_an_arm_that_always_diverges_refutes(tmp_path):
     made = [diverged(r) if r["method"] == "dsc" else r for r in made_of(dsc())]
-    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    found = judged(tmp_path, made)
     assert found["accuracy_gain"].word == found["energy_100x"].word == "refuted"
 
 
 def test_failed_runs_are_missing_and_not_misses(tmp_path):
     made = [failed(r) if r["method"] == "dsc" and r["seed"] == 1 else r for r in made_of(dsc(150, 0.03), noise=0.001)]
-    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    found = judged(tmp_path, made)
     verdict = found["energy_100x"]
     assert verdict.text == "supported (indicative: 4 seeds, 5 needed)" and verdict.best.misses == 0
 
@@ -178,7 +187,7 @@ def test_a_control_that_excludes_one_caps_the_verdict(tmp_path):
     for one in made:
         if one["replicate"] == 1:
             one["energy"]["training_j"] *= 1.2
-    found = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    found = judged(tmp_path, made)
     assert "the dense-against-dense control excludes 1" in found["any_saving"].caps
 
 
@@ -204,7 +213,7 @@ def test_the_claim_is_corrected_for_arms_claims_and_tasks(tmp_path):
 
 def test_rows_are_the_statistics_of_the_records(tmp_path):
     made = made_of(dsc(5, -0.01), dsc(2, 0.0, 0.25))
-    verdict = {v.claim.name: v for v in claims.judge(load(tmp_path, made), ["digits/mlp"])}
+    verdict = judged(tmp_path, made)
     joules = {(r["label"], r["replicate"]): [] for r in made}
     for one in made:
         joules[one["label"], one["replicate"]].append(one["energy"]["training_j"])
@@ -259,8 +268,7 @@ def test_claims_are_frozen_and_have_different_names():
 
 def test_the_tables_numbers_are_the_statistics_in_full_precision(tmp_path):
     made = study(REALISTIC, ["digits/mlp"], 3)
-    runs = load(tmp_path, made)
-    tables.write(tables.table(runs, "digits/mlp"), "digits/mlp", tmp_path)
+    tables.write(load(tmp_path, made).tasks[0], tmp_path)
     written = pd.read_csv(tmp_path / "digits-mlp.csv").set_index("arm")
     for label, row in written.iterrows():
         accuracy = [r["quality"]["test"]["accuracy"] for r in made if r["label"] == label and r["replicate"] == 0]

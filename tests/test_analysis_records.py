@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import records
+from analysis import records, selection
 from tests.record_factory import REALISTIC, diverged, failed, plan_of, study, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,7 +81,7 @@ def test_unknown_texts_are_none(tmp_path):
 def test_a_plan_chooses_records_and_names_the_missing_ones(tmp_path):
     made = some()
     runs = records.load(write(made[:-1], tmp_path))
-    selected = records.select(runs, "quick", plan_of(made[4:]), tmp_path)
+    selected = selection.choose(runs, "quick", plan_of(made[4:]), tmp_path)
     assert len(selected.runs) == 5 and selected.planned == 6
     assert [(run["label"], run["seed"]) for run in selected.missing] == [(made[-1]["label"], 1)]
 
@@ -89,16 +89,16 @@ def test_a_plan_chooses_records_and_names_the_missing_ones(tmp_path):
 def test_without_a_plan_the_suite_chooses(tmp_path):
     made = [r | {"suite": "other"} if r["seed"] else r for r in some()]
     runs = records.load(write(made, tmp_path))
-    assert set(records.select(runs, "other", None, tmp_path).runs.seed) == {1}
+    assert set(selection.choose(runs, "other", None, tmp_path).runs.seed) == {1}
     with pytest.raises(ValueError, match=r"is of the suite 'absent' \(there: other, quick\)"):
-        records.select(runs, "absent", None, tmp_path)
+        selection.choose(runs, "absent", None, tmp_path)
 
 
 def test_a_plan_that_nothing_fulfils_is_refused(tmp_path):
     runs = records.load(write(some(), tmp_path))
     plan = [run | {"run_id": "0" * 12} for run in plan_of(some())]
     with pytest.raises(ValueError, match="none of the 10 planned runs has a record"):
-        records.select(runs, "quick", plan, tmp_path)
+        selection.choose(runs, "quick", plan, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '[{"run_id": "a"}]'])
@@ -106,20 +106,20 @@ def test_a_plan_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "plan.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="^plan"):
-        records.read_plan(path)
+        selection.read_plan(path)
 
 
 def test_two_configurations_of_one_arm_are_refused(tmp_path):
     made = some()
     runs = records.load(write([*made, made[0] | {"run_id": "f" * 12}], tmp_path))
     with pytest.raises(ValueError, match="2 records of different configurations .* give a plan"):
-        records.select(runs, "quick", None, tmp_path)
+        selection.choose(runs, "quick", None, tmp_path)
 
 
 def test_machines_are_not_mixed(tmp_path):
     made = some()
     runs = records.load(write([*made, *[r | {"machine": "ffffffff"} for r in made[:3]]], tmp_path))
-    selected = records.select(runs, "quick", None, tmp_path)
+    selected = selection.choose(runs, "quick", None, tmp_path)
     assert set(selected.runs.machine) == {"a1b2c3d4"}
     assert selected.excluded == ["digits/mlp: 3 records of machine ffffffff, because a1b2c3d4 has 10"]
 

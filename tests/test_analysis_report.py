@@ -174,7 +174,7 @@ def test_pages_of_every_evidence_class(tmp_path, request, energy, sentence):
         if energy["source"] == "none":
             for point in one["quality"]["curve"]:
                 point["training_j"] = None
-    verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
+    _, verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
     text = text_of(page_of(tmp_path / "report"))
     assert sentence in text and not re.search(r"\bnan\b", text)
     word = {v.claim.name: v.word for v in verdicts}["energy_100x"]
@@ -185,7 +185,7 @@ def test_pages_of_every_evidence_class(tmp_path, request, energy, sentence):
 def test_a_study_that_has_only_begun_makes_a_page(tmp_path, keep):
     made = [r for r in study(FEW, ["digits/mlp"], 1) if keep(r)]
     made[-1] = failed(made[-1])
-    verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
+    _, verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
     assert not {v.word for v in verdicts} & {"supported", "refuted"}
     assert "nan" not in text_of(page_of(tmp_path / "report")).lower().split()
 
@@ -258,7 +258,7 @@ def test_the_benchmark_of_layers_is_drawn_where_there_is_one(tmp_path, no_plots)
 
 def test_the_page_says_how_a_study_was_scaled_and_tuned(tmp_path, no_plots):
     results = write(study(FEW[:3], ["digits/mlp"], 2), tmp_path / "results")
-    words = report.Study("make reproduce SUITE=x budget=small", "Scaled down <b>", "8 trials of 2 arms: 5 J")
+    words = report.About("make reproduce SUITE=x budget=small", "Scaled down <b>", "8 trials of 2 arms: 5 J")
     report.build(results, tmp_path / "report", "quick", None, words)
     page = (tmp_path / "report" / "report.html").read_text()
     assert "make reproduce SUITE=x budget=small" in page and "8 trials of 2 arms: 5 J" in page

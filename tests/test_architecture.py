@@ -6,17 +6,29 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"methods": {"methods"}, "replication": {"methods", "replication", "analysis"}, "analysis": {"analysis"}}
+LIGHT = {"analysis.markers", "analysis.schema"}  # of the analysis, open to every module of replication
 
 
-def imported(source):
-    """Top-level packages that a module's source imports, anywhere in it."""
+def modules(source):
+    """Dotted names that a module's source imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def imported(source):
+    """Top-level packages that a module's source imports."""
+    return {name.split(".")[0] for name in modules(source)}
+
+
+def heavy(source):
+    """Modules of the analysis that a module imports and that only the one who writes reports may."""
+    found = {".".join(name.split(".")[:2]) for name in modules(source) if name.split(".")[0] == "analysis"}
+    return found - LIGHT
 
 
 def violations(package, source):
@@ -32,10 +44,9 @@ def violations(package, source):
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_run_one_way(package):
     for path in (ROOT / package).rglob("*.py"):
-        allowed_here = {"analysis"} if path.name == "reproduce.py" else set()
         found = violations(package, path.read_text())
-        if package == "replication" and "analysis" in imported(path.read_text()):
-            assert allowed_here, f"{path.name} imports analysis; only reproduce.py may"
+        if package == "replication" and path.name != "reproduce.py":
+            found |= heavy(path.read_text())
         assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
@@ -43,6 +54,34 @@ def test_the_check_of_imports_can_fail():
     assert violations("methods", "def f():\n    from replication.run import run") == {"replication"}
     assert violations("analysis", "import torch.nn as nn") == {"torch"}
     assert not violations("replication", "import methods.base")
+    assert heavy("from analysis.report import build\nfrom analysis import markers") == {"analysis.report"}
+
+
+def circles(sources):
+    """Modules of a package that import each other, directly or not; dotted name -> source."""
+    reached = {name: {_module(other, sources) for other in modules(source)} for name, source in sources.items()}
+    for through in reached:
+        for name in reached:
+            if through in reached[name]:
+                reached[name] |= reached[through]
+    return {name for name in reached if name in reached[name]}
+
+
+def _module(name, sources):
+    """The module that an imported name is, or that it stands in."""
+    return name if name in sources else name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("package", ["analysis"])
+def test_modules_do_not_import_each_other_in_circles(package):
+    paths = {path: path.relative_to(ROOT).with_suffix("").parts for path in (ROOT / package).rglob("*.py")}
+    sources = {".".join(parts).removesuffix(".__init__"): path.read_text() for path, parts in paths.items()}
+    assert not circles(sources)
+
+
+def test_the_search_for_circles_finds_one():
+    sources = {"a.x": "from a import y", "a.y": "import a.z", "a.z": "def f():\n    from a.x import g", "a.w": ""}
+    assert circles(sources) == {"a.x", "a.y", "a.z"}
 
 
 def test_the_reader_and_the_writer_of_records_agree():

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis import markers
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -24,9 +26,9 @@ def test_the_readme_has_examples_of_both_loops():
 def test_the_table_of_methods_is_the_one_that_the_code_gives():
     from replication import catalogue
 
-    assert catalogue.insert(README) == README, "run `make readme`"
+    assert markers.insert(README, "methods", catalogue.table()) == README, "run `make readme`"
     changed = README.replace("| `rigl` ", "| `rigi` ")
-    assert catalogue.insert(changed) == README != changed
+    assert markers.insert(changed, "methods", catalogue.table()) == README != changed
 
 
 def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, monkeypatch):
@@ -51,9 +53,14 @@ def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, m
 def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
     import json
 
-    from analysis.summary import insert
+    from analysis.summary import matrix
 
     verdicts = json.loads((ROOT / "results" / "quick" / "verdicts.json").read_text())
-    assert insert(README, verdicts) == README, "run `make readme`"
+    assert markers.insert(README, "verdicts", matrix(verdicts)) == README, "run `make readme`"
     changed = [{**verdicts[0], "verdict": "supported", "text": "supported"}, *verdicts[1:]]
-    assert insert(README, changed) != README
+    assert markers.insert(README, "verdicts", matrix(changed)) != README
+
+
+def test_a_page_without_its_markers_is_told_which_ones():
+    with pytest.raises(ValueError, match="lacks the markers <!-- costs: begin --> and <!-- costs: end -->"):
+        markers.insert("<!-- costs: begin --> only", "costs", "")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-import pandas as pd
-
 from analysis.claims.base import Claim, Verdict
 from analysis.statistics import holm
+from analysis.study import Study
 
 
 def discover() -> list[Claim]:
@@ -18,9 +17,9 @@ def discover() -> list[Claim]:
     return sorted(found, key=lambda claim: claim.order)
 
 
-def judge(runs: pd.DataFrame, tasks: list[str]) -> list[Verdict]:
+def judge(study: Study) -> list[Verdict]:
     """Verdicts of every claim on every task, after Holm's correction over claims x tasks in both directions."""
-    verdicts = [claim.evaluate(runs, task) for claim in discover() for task in tasks]
+    verdicts = [claim.evaluate(task) for claim in discover() for task in study.tasks]
     supported = _corrected([verdict.p_supported for verdict in verdicts])
     refuted = _corrected([verdict.p_refuted for verdict in verdicts])
     return [v.corrected(s, r) for v, s, r in zip(verdicts, supported, refuted, strict=True)]

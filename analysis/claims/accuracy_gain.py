@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import pandas as pd
-
 from analysis.claims.base import Claim, Row
 from analysis.comparisons import beside_rival, quality_row
 from analysis.statistics import Region
+from analysis.task import Task
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,9 @@ class QualityDifference(Claim):
 
     loss_unit: str = "nats"
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
+    def rows(self, task: Task) -> list[Row]:
         make = partial(quality_row, loss_unit=self.loss_unit)
-        return beside_rival(runs, task, self.method, make, self.region_for(runs, task))
+        return beside_rival(task, self.method, make, self.region_for(task))
 
 
 CLAIM = QualityDifference(

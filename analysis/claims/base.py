@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
-from analysis import arms, statistics
+from analysis import statistics
+from analysis.arm import Pairs
 from analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOTHING, REFUTED, SUPPORTED, Estimate, Interval, Region
+from analysis.task import Task
+
+FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Verdict:
         measured = [row for row in self.rows if row.verdict != NOT_MEASURED]
         order = (SUPPORTED, INCONCLUSIVE, REFUTED)
 
-        def distance(row: Row) -> tuple:
+        def distance(row: Row) -> tuple[bool, int, float]:
             carries = row.p_supported is not None and len(measured) * row.p_supported < self.claim.level
             near = row.p_refuted if row.estimate.value is None else row.estimate.value
             return not carries, order.index(row.verdict), -near
@@ -119,26 +122,26 @@ class Claim:
     loss_region: Region | None = None
     minimum_seeds: int = 5
     level: float = 0.05
-    method: str = arms.FLAGSHIP
+    method: str = FLAGSHIP
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
+    def rows(self, task: Task) -> list[Row]:
         """What each tested arm says."""
         raise NotImplementedError
 
-    def region_for(self, runs: pd.DataFrame, task: str) -> Region:
+    def region_for(self, task: Task) -> Region:
         """The region in the unit of a task."""
-        return (arms.metric(runs, task) == "loss" and self.loss_region) or self.region
+        return (task.metric == "loss" and self.loss_region) or self.region
 
-    def evaluate(self, runs: pd.DataFrame, task: str) -> Verdict:
+    def evaluate(self, task: Task) -> Verdict:
         """The verdict of one task by itself, corrected for the number of arms only."""
-        rows = tuple(self.rows(runs, task))
+        rows = tuple(self.rows(task))
         supported = [row.p_supported for row in rows if row.p_supported is not None]
         refuted = [row.p_refuted for row in rows if row.p_refuted is not None]
         p_supported = min(1.0, len(supported) * min(supported)) if supported else None
         p_refuted = max(refuted) if refuted else None
-        statement = (arms.metric(runs, task) == "loss" and self.loss_statement) or self.statement
+        statement = (task.metric == "loss" and self.loss_statement) or self.statement
         word = _word(p_supported, p_refuted, self.level, rows)
-        return Verdict(self, task, statement, word, rows, p_supported, p_refuted, _caps(self, runs, task, rows))
+        return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, _caps(self, task, rows))
 
 
 def _word(p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...]) -> str:
@@ -149,7 +152,7 @@ def _word(p_supported: float | None, p_refuted: float | None, level: float, rows
     return REFUTED if p_refuted is not None and p_refuted < level else INCONCLUSIVE
 
 
-def make_row(arm: str, against: str, unit: str, pairs: arms.Pairs, values: np.ndarray, region: Region) -> Row:
+def make_row(arm: str, against: str, unit: str, pairs: Pairs, values: np.ndarray, region: Region) -> Row:
     """Decide one row; ratios are judged by their logarithms.
 
     Args:
@@ -194,7 +197,7 @@ def _p_values(x: np.ndarray, low: float, high: float, verdict: str) -> tuple[flo
     return max(inside), min(1.0, len(outside) * min(outside))
 
 
-def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) -> tuple[str, ...]:
+def _caps(claim: Claim, task: Task, rows: tuple[Row, ...]) -> tuple[str, ...]:
     """Why a verdict is no more than indicative."""
     leaves = [part for row in rows for part in (row.parts or (row,))]
     measured = [row for row in leaves if row.verdict != NOT_MEASURED]
@@ -206,7 +209,7 @@ def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) ->
         evidence = {row.evidence for row in measured if row.evidence}
         words = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}
         caps += [words.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
-        caps += control_problem(runs, task)
+        caps += _control_problem(task)
         if measured and any(part.verdict == NOT_MEASURED and part.unit == "ratio" for r in rows for part in r.parts):
             caps.append("energy not measured")
     if any(row.no_spread for row in measured):
@@ -217,12 +220,11 @@ def _caps(claim: Claim, runs: pd.DataFrame, task: str, rows: tuple[Row, ...]) ->
     return tuple(caps)
 
 
-def control_problem(runs: pd.DataFrame, task: str) -> list[str]:
+def _control_problem(task: Task) -> list[str]:
     """What is wrong with the dense-against-dense control of a task; empty if it holds 1."""
-    ratios, refused = arms.repeated_energy(runs, task)
-    control = statistics.geometric_mean(ratios)
-    if control.interval is None:
-        return ["the dense-against-dense control cannot be used" if refused else "no dense-against-dense control"]
-    if not control.interval.low <= 1 <= control.interval.high:
+    control = task.control
+    if control.holds:
+        return []
+    if control.holds is False:
         return ["the dense-against-dense control excludes 1"]
-    return []
+    return ["the dense-against-dense control cannot be used"] if control.refused else ["no dense-against-dense control"]

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from analysis.claims import accuracy_gain, energy_100x
 from analysis.claims.base import Claim, Row
 from analysis.statistics import INCONCLUSIVE, NOT_MEASURED, REFUTED, SUPPORTED, Region
+from analysis.task import Task
 
 
 @dataclass(frozen=True)
 class BothAtOnce(Claim):
     """The conjunction of two claims, arm by arm; its regions are theirs."""
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
-        energy, gain = energy_100x.CLAIM.rows(runs, task), accuracy_gain.CLAIM.rows(runs, task)
+    def rows(self, task: Task) -> list[Row]:
+        energy, gain = energy_100x.CLAIM.rows(task), accuracy_gain.CLAIM.rows(task)
         return [conjunction(*parts) for parts in zip(energy, gain, strict=True)]
 
 

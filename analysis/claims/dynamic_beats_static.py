@@ -8,49 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
-from analysis import arms
+from analysis.arm import Arm
 from analysis.claims.base import Claim, Row
 from analysis.comparisons import quality_row
 from analysis.statistics import Region
+from analysis.task import Task
 
 
 @dataclass(frozen=True)
 class DynamicBeatsStatic(Claim):
     """Difference of two families at equal density; the method does not enter."""
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
-        dynamic, static = (_by_density(runs, task, family) for family in ("dynamic", "static"))
+    def rows(self, task: Task) -> list[Row]:
+        dynamic, static = (_by_density(task, family) for family in ("dynamic", "static"))
         rows = []
         for density in sorted(set(dynamic) & set(static), reverse=True):
-            ours, theirs = (best_on_validation(runs, task, found[density]) for found in (dynamic, static))
-            if ours and theirs:
-                rows.append(quality_row(runs, task, ours, theirs, self.region_for(runs, task)))
+            ours, theirs = (task.best_on_validation(found[density]) for found in (dynamic, static))
+            if ours is not None and theirs is not None:
+                rows.append(quality_row(ours, theirs, self.region_for(task)))
         return rows
 
 
-def _by_density(runs: pd.DataFrame, task: str, family: str) -> dict[float, list[str]]:
-    chosen = arms.main_runs(runs, task)
-    chosen = chosen[chosen.family == family].drop_duplicates("label")
-    found: dict[float, list[str]] = {}
-    for label, options in zip(chosen.label, chosen.options, strict=True):
-        found.setdefault(round(arms.density_of(options), 6), []).append(label)
+def _by_density(task: Task, family: str) -> dict[float, list[Arm]]:
+    found: dict[float, list[Arm]] = {}
+    for arm in task.arms:
+        if arm.family == family:
+            found.setdefault(round(arm.density, 6), []).append(arm)
     return found
-
-
-def best_on_validation(runs: pd.DataFrame, task: str, labels: list[str]) -> str | None:
-    """The arm with the best mean on the validation split, a diverged arm last; None if no arm finished."""
-    accuracy = arms.metric(runs, task) == "accuracy"
-    column = "validation_accuracy" if accuracy else "validation_loss"
-    ranked = []
-    for label in labels:
-        rows = arms.arm(runs, task, label)
-        figures = arms.quality(rows, column)
-        if len(figures):
-            mean = float(figures.mean())
-            ranked.append(((rows.status == "diverged").sum(), -mean if accuracy else mean, label))
-    return min(ranked)[2] if ranked else None
 
 
 CLAIM = DynamicBeatsStatic(

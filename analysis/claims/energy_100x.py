@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from analysis.claims.base import Claim, Row
 from analysis.comparisons import beside_rival, ratio_row
 from analysis.statistics import Region
+from analysis.task import Task
 
 
 @dataclass(frozen=True)
 class EnergyRatio(Claim):
     """A bound on E_dense / E_arm for every arm of the method."""
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
-        return beside_rival(runs, task, self.method, ratio_row, self.region_for(runs, task))
+    def rows(self, task: Task) -> list[Row]:
+        return beside_rival(task, self.method, ratio_row, self.region_for(task))
 
 
 CLAIM = EnergyRatio(

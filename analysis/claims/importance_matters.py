@@ -6,31 +6,26 @@ validation split is the opponent. Expected: supported, since random regrowth alo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import pandas as pd
-
-from analysis import arms
 from analysis.claims.base import Claim, Row
-from analysis.claims.dynamic_beats_static import best_on_validation
 from analysis.comparisons import quality_row
 from analysis.statistics import Region
+from analysis.task import Task
 
 
 @dataclass(frozen=True)
 class ImportanceMatters(Claim):
     """Difference to the random twin of the same density, for every arm of the method that has one."""
 
-    def rows(self, runs: pd.DataFrame, task: str) -> list[Row]:
-        chosen = arms.main_runs(runs, task)
-        twins = chosen[chosen.twin_of == self.method].drop_duplicates("label")
-        densities = {label: arms.density_of(o) for label, o in zip(twins.label, twins.options, strict=True)}
-        rows = []
-        for label, density in arms.of_method(runs, task, self.method).items():
-            same = [twin for twin, other in densities.items() if arms.nearly(density, other)]
-            twin = best_on_validation(runs, task, same)
-            if twin:
-                rows.append(quality_row(runs, task, label, twin, self.region_for(runs, task)))
+    def rows(self, task: Task) -> list[Row]:
+        rows, twins = [], [twin for twin in task.arms if twin.twin_of == self.method]
+        for arm in task.of_method(self.method):
+            same = [twin for twin in twins if math.isclose(twin.density, arm.density, rel_tol=1e-3)]
+            twin = task.best_on_validation(same)
+            if twin is not None:
+                rows.append(quality_row(arm, twin, self.region_for(task)))
         return rows
 
 

@@ -1,0 +1,215 @@
+"""An arm: one configuration over its seeds, what it reached and what it cost, alone and beside another arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis import statistics
+from analysis.statistics import NOTHING, Estimate
+
+UNMETERED = 0.02  # a run with a larger share outside the meter is compared with nothing
+
+
+class Pairs(NamedTuple):
+    """One figure per seed that two arms share.
+
+    Attributes:
+        arm, baseline: [n] figures of the two.
+        misses: runs of the arm that diverged, which no figure stands for.
+        runs: runs of the arm that have a record.
+        refused: why runs were left out, each reason once.
+        evidence: class of the figures, if they are joules.
+    """
+
+    arm: np.ndarray
+    baseline: np.ndarray
+    misses: int
+    runs: int
+    refused: tuple[str, ...]
+    evidence: str | None = None
+
+    @property
+    def ratio(self) -> Estimate:
+        """Geometric mean of the baseline's figures over the arm's."""
+        return statistics.geometric_mean(self.baseline / self.arm)
+
+
+class Arm:
+    """Runs of one configuration of a task, one per seed.
+
+    Args:
+        runs: its records, at least one, as `records.load` gives them.
+        metric: what the task is judged by: accuracy (a fraction) or loss (nats per token).
+    Attributes:
+        runs: the records, by seed.
+        density: that was asked for; 1 where none was.
+        simulated: whether any run computed what it says it skips.
+        dense: the task's dense arm, this one perhaps; None if it has no record. The task sets it.
+    """
+
+    def __init__(self, runs: pd.DataFrame, metric: str):
+        first = runs.iloc[0]
+        self.runs, self.metric = runs.set_index("seed").sort_index(), metric
+        self.label: str = first.label
+        self.method: str = first.method
+        self.family: str = first.family
+        self.twin_of: str | None = first.twin_of
+        density = first.options.get("density")
+        self.density = 1.0 if density is None else float(density)
+        self.simulated = bool(runs.simulated.any())
+        self.dense: Arm | None = None
+
+    # ---- its own runs -----------------------------------------------------------------------------------------------
+    @cached_property
+    def by_seed(self) -> dict[int, Any]:
+        """seed -> the run, its columns as attributes."""
+        return {run.Index: run for run in self.runs.itertuples()}
+
+    @cached_property
+    def finished(self) -> pd.DataFrame:
+        """Runs that came to their end, by seed."""
+        return self.runs[self.runs.status == "finished"]
+
+    def count(self, status: str) -> int:
+        """Runs that ended so."""
+        return int((self.runs.status == status).sum())
+
+    def figures(self, column: str) -> pd.Series:
+        """What finished runs say in a column, by seed; what is not known is left out."""
+        return self.finished[column].dropna()
+
+    def mean(self, column: str) -> Estimate:
+        """Mean over finished runs."""
+        return statistics.mean(self.figures(column))
+
+    @cached_property
+    def evidence(self) -> str | None:
+        """Class of its joules; None for a simulated arm and where classes are mixed."""
+        classes = set(self.figures("evidence"))
+        return classes.pop() if len(classes) == 1 and not self.simulated else None
+
+    @cached_property
+    def quality(self) -> Estimate:
+        """Test accuracy or loss."""
+        return self.mean(f"test_{self.metric}")
+
+    @cached_property
+    def energy(self) -> Estimate:
+        """Training joules; nothing where they are simulated or of several classes."""
+        return NOTHING if self.evidence is None else self.mean("training_j")
+
+    @cached_property
+    def cpu(self) -> Estimate:
+        """CPU seconds of training; nothing for a simulated arm."""
+        return NOTHING if self.simulated else self.mean("training_cpu_s")
+
+    # ---- beside the dense arm ---------------------------------------------------------------------------------------
+    @property
+    def baseline(self) -> Arm | None:
+        """What it is measured against: the dense arm; None for that arm itself, and where it has no record."""
+        return None if self.dense is self else self.dense
+
+    @cached_property
+    def difference(self) -> Estimate:
+        """Test figure less that of dense; a loss keeps its sign, so that less is better."""
+        if self.baseline is None:
+            return NOTHING
+        pairs = self.pairs(self.baseline, f"test_{self.metric}")
+        return statistics.mean(pairs.arm - pairs.baseline)
+
+    @cached_property
+    def energy_ratio(self) -> Estimate:
+        """Joules of dense over those of the arm."""
+        return NOTHING if self.baseline is None else self.energy_pairs(self.baseline).ratio
+
+    def ratio(self, column: str) -> float | None:
+        """Figures of dense over those of the arm."""
+        return None if self.baseline is None else self.pairs(self.baseline, column).ratio.value
+
+    @cached_property
+    def ideal_ratio(self) -> float | None:
+        """FLOPs of dense over those that the arm selected."""
+        return self.ratio("ideal_flops")
+
+    @cached_property
+    def executed_ratio(self) -> float | None:
+        """FLOPs of dense over those that the arm's kernels computed."""
+        return self.ratio("executed_flops")
+
+    @cached_property
+    def parameter_share(self) -> float | None:
+        """Parameters at the end over those of dense; a density that means the same for every arm."""
+        if self.dense is None:
+            return None
+        pairs = self.pairs(self.dense, "active_parameters")
+        return statistics.mean(pairs.arm / pairs.baseline).value
+
+    # ---- beside any other arm ---------------------------------------------------------------------------------------
+    def pairs(self, other: Arm, column: str) -> Pairs:
+        """Figures of two arms at the seeds that both finished."""
+        figures = pd.concat([self.figures(column), other.figures(column)], axis=1, join="inner")
+        refused = self._lost() + other._lost()
+        if other.count("diverged"):
+            refused += (f"{other.label} diverged in {other.count('diverged')} of {len(other.runs)} runs",)
+        values = figures.to_numpy(dtype=float)
+        return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused)
+
+    def energy_pairs(self, other: Arm) -> Pairs:
+        """Training joules of two arms at the seeds where a ratio of them means something."""
+        runs, reasons = comparable(self, other)
+        refused = tuple(dict.fromkeys((*self._lost(), *other._lost(), *reasons)))
+        classes = sorted({one.evidence for one, _ in runs})
+        if len(classes) > 1:  # each pair agrees within itself, but their mean would mix classes
+            runs, refused = [], (*refused, f"evidence differs between seeds ({', '.join(classes)})")
+        values = joules(runs)
+        evidence = classes[0] if len(classes) == 1 else None
+        return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, evidence)
+
+    def _lost(self) -> tuple[str, ...]:
+        failed = self.count("failed")
+        return (f"{self.label}: {failed} of {len(self.runs)} runs failed",) if failed else ()
+
+
+def comparable(one: Arm, other: Arm) -> tuple[list[tuple[Any, Any]], list[str]]:
+    """Runs of two arms whose energies may be divided, seed by seed, and why others may not."""
+    pairs, reasons = [], []
+    for seed in one.runs.index.intersection(other.runs.index):
+        pair = one.by_seed[seed], other.by_seed[seed]
+        reason = incomparable(*pair)
+        if reason is None:
+            pairs.append(pair)
+        else:
+            reasons.append(reason)
+    return pairs, reasons
+
+
+def joules(pairs: Iterable[tuple[Any, Any]]) -> np.ndarray:
+    """Training joules of pairs of runs, [n, 2]."""
+    return np.array([(one.training_j, other.training_j) for one, other in pairs], dtype=float).reshape(-1, 2)
+
+
+def incomparable(one: Any, other: Any) -> str | None:
+    """Why the energies of two runs must not be divided; None if they may."""
+    for run in (one, other):
+        if run.simulated:
+            return f"{run.label} is simulated: it computes what it says it skips"
+        if run.status != "finished":
+            return f"{run.label} {run.status}"
+        if pd.isna(run.training_j):
+            return "energy was not measured"
+        if run.unmetered_fraction > UNMETERED:
+            return f"{run.label}: {run.unmetered_fraction:.1%} of the run was outside the meter"
+    for name in ("evidence", "source", "domains", "device_key"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            return f"{name.replace('_', ' ')} differs ({_plain(mine)} against {_plain(theirs)})"
+    return None
+
+
+def _plain(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

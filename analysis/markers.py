@@ -1,0 +1,29 @@
+"""Puts generated text into a page between two markers, as in `<!-- methods: begin -->` ... `<!-- methods: end -->`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """A page with this text between the markers of a name.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end:
+        raise ValueError(f"the page lacks the markers {first} and {last}; put them where the text belongs")
+    return f"{before}{first}\n{text}\n{last}{after}"
+
+
+def rewrite(path: Path, name: str, text: str) -> None:
+    """Put this text between the markers of a file.
+
+    Raises:
+        ValueError: a marker is missing.
+        OSError: the file cannot be read or written.
+    """
+    path.write_text(insert(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")

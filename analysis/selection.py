@@ -1,0 +1,84 @@
+"""Chooses the records that a report is about, and names what is not among them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.study import Study
+
+
+def read_plan(path: Path) -> list[dict[str, Any]]:
+    """A plan from a file: a list of runs with run_id, replicate, label, task and seed.
+
+    Raises:
+        ValueError: the file cannot be read, or is no such list.
+    """
+    try:
+        plan = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"plan {path}: not readable as JSON ({error}); give another file or leave it out") from None
+    _check_plan(plan)
+    return plan
+
+
+def _check_plan(plan: Any) -> None:
+    keys = {"run_id", "replicate", "label", "task", "seed"}
+    if not isinstance(plan, list) or not plan or any(not isinstance(r, dict) or keys - set(r) for r in plan):
+        raise ValueError(f"plan: expected a list of runs, each with {', '.join(sorted(keys))}")
+
+
+def choose(runs: pd.DataFrame, suite: str, plan: list[dict[str, Any]] | None, results: Path) -> Study:
+    """Choose the records of a report: those of the plan, or without one those that the suite wrote.
+
+    Where several machines have records of a task, the one with most of them is taken: energies of different machines
+    are never compared.
+
+    Raises:
+        ValueError: nothing is left, or two configurations answer to the same arm and seed.
+    """
+    missing: list[dict[str, Any]] = []
+    if plan is None:
+        chosen = runs[runs.suite == suite]
+        known = ", ".join(sorted(map(str, runs.suite.dropna().unique()))) or "none"
+        sentence = f"no record below {results} is of the suite {suite!r} (there: {known}); name another or give a plan"
+    else:
+        _check_plan(plan)
+        tasks = {(run["run_id"], run["replicate"]): run["task"] for run in plan}  # a study may name its tasks anew
+        chosen = runs[[pair in tasks for pair in zip(runs.run_id, runs.replicate, strict=True)]]
+        chosen = chosen.assign(task=[tasks[pair] for pair in zip(chosen.run_id, chosen.replicate, strict=True)])
+        sentence = f"none of the {len(plan)} planned runs has a record below {results}: run `make reproduce` first"
+    if chosen.empty:
+        raise ValueError(sentence)
+    chosen, excluded = _one_machine_per_task(chosen)
+    _check_unique(chosen)
+    if plan is not None:
+        there = set(zip(chosen.run_id, chosen.replicate, strict=True))
+        missing = [run for run in plan if (run["run_id"], run["replicate"]) not in there]
+    return Study(chosen.reset_index(drop=True), missing, excluded, None if plan is None else len(plan))
+
+
+def _one_machine_per_task(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    kept, excluded = [], []
+    for task, group in runs.groupby("task", sort=True):
+        counts = group.machine.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+        kept.append(group[group.machine == counts.index[0]])
+        excluded += [
+            f"{task}: {count} records of machine {machine}, because {counts.index[0]} has {counts.iloc[0]}"
+            for machine, count in counts.iloc[1:].items()
+        ]
+    return pd.concat(kept), excluded
+
+
+def _check_unique(runs: pd.DataFrame) -> None:
+    twice = runs[runs.duplicated(["task", "label", "seed", "replicate"], keep=False)]
+    if not twice.empty:
+        first = twice.iloc[0]
+        ids = twice[(twice.task == first.task) & (twice.label == first.label) & (twice.seed == first.seed)].run_id
+        raise ValueError(
+            f"{first.task}, {first.label}, seed {first.seed}: {len(ids)} records of different configurations "
+            f"({', '.join(ids)}); give a plan that names the runs to use"
+        )

@@ -1,0 +1,105 @@
+"""A task: a data set and a model, and the arms that were run on it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis import statistics
+from analysis.arm import Arm, comparable, joules
+from analysis.statistics import Estimate
+
+DENSE, SMALL = "dense", "dense_small"  # the method that others are measured against, and the rival of equal size
+FAMILIES = ("dense", "dense_control", "neurons", "selective", "control", "dynamic", "static")  # order in tables
+
+
+class Control(NamedTuple):
+    """The dense-against-dense control (A/A): joules of dense over those of the same runs once more.
+
+    Attributes:
+        refused: why pairs of runs were left out.
+    """
+
+    ratio: Estimate
+    refused: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the interval holds 1; None where there is none."""
+        return self.ratio.interval and self.ratio.interval.low <= 1 <= self.ratio.interval.high
+
+
+class Task:
+    """Arms of one task, in the order of tables: by family, method and falling density, simulated ones behind.
+
+    Args:
+        runs: its records, repetitions of a configuration included.
+    Attributes:
+        metric: what it is judged by: accuracy (a fraction) or loss (nats per token).
+        dense: the dense arm; None if it has no record.
+    """
+
+    def __init__(self, name: str, runs: pd.DataFrame):
+        self.name, self.runs = name, runs
+        self.metric: str = next(iter(runs.metric.dropna()), "accuracy")
+        self.arms = sorted(self._arms(replicate=0), key=_place)
+        self.dense = next(iter(self.of_method(DENSE)), None)
+        for arm in self.arms:
+            arm.dense = self.dense
+
+    def _arms(self, replicate: int) -> list[Arm]:
+        chosen = self.runs[self.runs.replicate == replicate]
+        return [Arm(group, self.metric) for _, group in chosen.groupby("label", sort=True)]
+
+    @property
+    def physical(self) -> list[Arm]:
+        """Arms that really compute less."""
+        return [arm for arm in self.arms if not arm.simulated]
+
+    @property
+    def simulated(self) -> list[Arm]:
+        """Arms that compute what they say they skip."""
+        return [arm for arm in self.arms if arm.simulated]
+
+    @cached_property
+    def evidence(self) -> list[str]:
+        """Classes of the joules of its arms."""
+        return sorted({arm.evidence for arm in self.arms if arm.evidence is not None})
+
+    def of_method(self, method: str) -> list[Arm]:
+        """Arms of one method, largest density first."""
+        return sorted((arm for arm in self.arms if arm.method == method), key=lambda arm: (-arm.density, arm.label))
+
+    def rival(self, density: float) -> Arm | None:
+        """The equally small dense network: the arm of dense_small with the nearest density."""
+        small = self.of_method(SMALL)
+        return min(small, key=lambda arm: abs(np.log(arm.density / density)), default=None)
+
+    def best_on_validation(self, arms: list[Arm]) -> Arm | None:
+        """The arm with the best mean on the validation split, a diverged arm last; None if no arm finished."""
+        sign = -1 if self.metric == "accuracy" else 1
+        ranked = {
+            (arm.count("diverged"), sign * float(figures.mean()), arm.label): arm
+            for arm in arms
+            if len(figures := arm.figures(f"validation_{self.metric}"))
+        }
+        return ranked[min(ranked)] if ranked else None
+
+    @cached_property
+    def control(self) -> Control:
+        """Dense against dense, seed by seed."""
+        again = next((arm for arm in self._arms(replicate=1) if arm.method == DENSE), None)
+        if self.dense is None or again is None:
+            return Control(statistics.NOTHING, ())
+        runs, reasons = comparable(self.dense, again)
+        first, second = joules(runs).T
+        return Control(statistics.geometric_mean(first / second), tuple(dict.fromkeys(reasons)))
+
+
+def _place(arm: Arm) -> tuple[bool, int, str, float]:
+    """Where tables show an arm: a control stands beside its method."""
+    rank = FAMILIES.index(arm.family) if arm.family in FAMILIES else len(FAMILIES)
+    return arm.simulated, rank, arm.method, -arm.density
