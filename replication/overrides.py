@@ -109,8 +109,18 @@ def _check_one(key: str, value: Any, chosen: dict[str, list[str]], values: dict[
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Options of a stack with an override; its own `name` is left out."""
-    both = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(base), OmegaConf.create(changes)))
-    return {name: value for name, value in both.items() if name != "name"}
+    return {name: value for name, value in _changed(base, changes).items() if name != "name"}
+
+
+def _changed(base: Any, changes: dict[str, Any]) -> Any:
+    """Nested options with some of them changed; items of a list by their index."""
+    if isinstance(base, list):
+        return [_changed(item, changes.get(str(index), {})) for index, item in enumerate(base)]
+    both = dict(base)
+    for name, value in changes.items():
+        inside = isinstance(value, dict) and isinstance(both.get(name), (dict, list))
+        both[name] = _changed(both[name], value) if inside else value
+    return both
 
 
 def _with_names(group: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
