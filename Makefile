@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first impo
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
-	@echo "Variables: SUITE=$(SUITE) RESULTS=$(RESULTS) REPORTS=$(REPORTS) PYTHON=$(PYTHON)"
+	@echo "Variables: SUITE=$(SUITE) RESULTS=$(RESULTS) REPORTS=$(REPORTS) PYTHON=$(PYTHON) WORKERS=$(WORKERS)"
 
 setup: $(VENV)/.complete ## Make .venv from the hash-pinned lock file (about 3 minutes, 7 GB).
 
@@ -34,8 +34,8 @@ reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small sca
 plan: setup ## Say what `make reproduce` would run and how long it would take.
 	@$(RUN) -m replication.reproduce $(STUDY) --plan
 
-check: lint ## The inner loop: style, and every test but the slow ones (under 2 minutes on two cores).
-	@$(RUN) -m pytest $(PARALLEL) -m "not slow"
+check: lint ## The inner loop: style, and every test but the slow ones.
+	@$(RUN) -m pytest $(PARALLEL) -m "not slow" --durations 5 --durations-min 4
 
 test: setup ## Run the whole test suite (WORKERS=2 processes).
 	@$(RUN) -m pytest $(PARALLEL)

@@ -137,6 +137,7 @@ def _scale(value, seed):
     return value * (0.83 - 0.011 * seed) if isinstance(value, float) else value
 
 
+@pytest.mark.slow
 def test_numbers_come_from_records_and_change_with_them(tmp_path, no_plots):
     before = NUMBER.findall(render(tmp_path))
     after = NUMBER.findall(render(tmp_path, scaled, "two"))

@@ -45,6 +45,7 @@ def test_right_overrides_pass():
     check(["method=rigl", "method.update.interval=5", "dataset=topics", "model=gpt", "results=x/y"], multirun=False)
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_2_and_writes_nothing(tmp_path):
     command = [sys.executable, "-m", "replication.train", "method=rigl", "method.density=1.5", f"results={tmp_path}/r"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -82,6 +83,7 @@ def test_an_unknown_suite_is_named_with_the_known_ones():
         load_suite("../config", "results")
 
 
+@pytest.mark.slow
 def test_a_single_run_writes_into_its_results_folder_alone(tmp_path):
     root = Path(__file__).resolve().parent.parent
     overrides = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}/r"]

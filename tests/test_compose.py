@@ -68,6 +68,7 @@ STACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [c for c in CHECKS if "described" not in c.__name__], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("name", STACKS)
 def test_stacks_conform(name, check):

@@ -133,6 +133,7 @@ def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
             seen.add(arm_of_report)
 
 
+@pytest.mark.slow
 def test_the_short_way_to_an_experiment_gives_what_composing_gives():
     seen, arms = set(), []
     for study in LONG:

@@ -15,15 +15,17 @@ from replication.registry import discover
 from tests.conformance import CHECKS, measured_physicality, small_options
 
 METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
+QUICK = {"dense", "dense_small", "random_erk", "rigl", "dsc", "swat", "random_twin"}  # one of every family
 METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], units="masked")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
 def test_method_conforms(name, check):
     check(METHODS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(discover(methods, Method)))
 def test_the_table_of_methods_says_what_was_measured(name, request):
     """With --write-physicality the measurement is written, for the table in the README."""

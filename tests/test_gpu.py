@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-import tempfile
 
 import pytest
 import torch
@@ -36,10 +35,9 @@ class Driver:
 
 
 @pytest.fixture
-def pretend(monkeypatch, tmp_path):
-    """A machine with one pretend GPU; its runs measure nothing, so they wait for no other run of this machine."""
+def pretend(monkeypatch):
+    """A machine with one pretend GPU."""
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pretend_device() as log:
         yield log
 
@@ -101,6 +99,7 @@ def three_steps(method, model):
     return float([training.step(batch) for batch in training.batches(3)][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "vit", "gpt", "small_cnn"])
 def test_every_method_takes_three_steps_on_the_device(model, gpu):
     refused, wrong = set(), {}

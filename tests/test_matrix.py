@@ -21,6 +21,7 @@ WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & selected(c
 BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
+QUICK = {"gru", "mlp", "small_cnn"}
 CNNS = {"lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn"}
 
 
@@ -90,7 +91,7 @@ def expected_refusals(name):
     return refused
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(MODELS)])
 def test_every_method_takes_three_steps(name):
     refusals, wrong = {}, {}
     for method_name, cls in METHODS.items():

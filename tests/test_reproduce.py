@@ -37,6 +37,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path, request):
     code, out, err = command("small", SMALL)
     assert code == 0, err
@@ -53,6 +54,7 @@ def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path, request):
     assert [path.stat().st_mtime_ns for path in records] == written
 
 
+@pytest.mark.slow
 def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, tmp_path, no_plots):
     text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
     text = text.replace("seeds: 2", "seeds: 1")
@@ -69,6 +71,7 @@ def test_mistakes_exit_with_2_and_write_nothing(command, tmp_path):
     assert not (tmp_path / "results").exists() and not (tmp_path / "reports").exists()
 
 
+@pytest.mark.slow
 def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
     from replication import dashboard
     from replication.composition import compose
@@ -94,6 +97,7 @@ def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
 BUDGETS = SMALL + "budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
 
 
+@pytest.mark.slow
 def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path, no_plots):
     code, out, err = command("small", BUDGETS, "--budget", "tiny")
     assert code == 0, err
@@ -106,6 +110,7 @@ def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path, no_
     assert code == 2 and "budget=huge: unknown to suite small; choose one of tiny" in err
 
 
+@pytest.mark.slow
 def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path, no_plots):
     (tmp_path / "space").mkdir()
     (tmp_path / "space" / "mlp.yaml").write_text(SPACE)

@@ -88,6 +88,7 @@ def run_until_killed(folder, overrides, step):
     run(experiment(folder, *overrides), progress=progress)
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fork_server):
     process = fork_server.Process(target=run_until_killed, args=(tmp_path, ARMS["dsc"], 15))
     process.start()
@@ -100,6 +101,7 @@ def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fo
     assert result.record["energy"]["spent_j"] >= result.record["energy"]["productive_j"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     sweep = "{overrides: [dataset=digits, model=mlp, recipe.steps=4000], seeds: 1, seconds: 1, arms: [method=dense]}"
@@ -301,6 +303,7 @@ def test_the_learning_rate_rises_and_ends_at_zero():
     assert rates[-1] < 0.02 * recipe.learning_rate and all(rate > 0 for rate in rates)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
     eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
