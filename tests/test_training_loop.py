@@ -13,7 +13,7 @@ from torch import nn
 
 from methods.dense.dense import Dense
 from methods.static.lottery import Lottery
-from replication.config import Experiment, Recipe, Trainer
+from replication.config import Energy, Experiment, Logger, Recipe, Trainer
 from replication.datasets.digits import Digits
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
@@ -43,7 +43,8 @@ class Noisy(Digits):
 
 def experiment(recipe, model=DROPOUT, dataset=None, method=None, budget=1.0):
     dataset, method = dataset or Digits(), method or Dense()
-    return Experiment(dataset, model, method, recipe, TRAINER, seed=3, budget=budget, config={})
+    where = {"energy": Energy("none", 10.0), "logger": Logger(), "replicate": 0, "results": "results"}
+    return Experiment(dataset, model, method, recipe, TRAINER, seed=3, budget=budget, **where)
 
 
 CASES = {
