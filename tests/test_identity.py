@@ -31,7 +31,7 @@ def test_every_value_is_in_the_identity_but_where_a_run_lies_and_how_it_is_watch
         functools.reduce(dict.__getitem__, groups, changed)[name] = "another value"
         if run_id(changed) == run_id(base):
             left_out.add(".".join([*groups, name]))
-    assert left_out == {"results", "replicate", "logger.wandb", "trainer.checkpoint_every_s"}
+    assert left_out == {"results", "replicate", "logger.wandb", "logger.project", "trainer.checkpoint_every_s"}
 
 
 def test_an_override_reaches_the_identity_unless_it_is_left_out(base):
