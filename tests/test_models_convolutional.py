@@ -126,7 +126,7 @@ def test_no_activation_overwrites_its_input(name):
 @pytest.mark.parametrize("name", ["small_cnn", "wrn", "resnet18"])
 def test_compiling_a_model_keeps_its_outputs(name):
     network = build(name, **MODELS[name].small).eval()
-    compiled = torch.compile(network, storage="eager", fullgraph=True)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
     inputs = batch((1, 8, 8))
     torch.testing.assert_close(compiled(inputs), network(inputs))
     torch._dynamo.reset()
