@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import statistics
+from analysis.schema import Metric
 from analysis.statistics import NOTHING, Estimate
 
 UNMETERED = 0.02  # a run with a larger share outside the meter is compared with nothing
@@ -52,7 +53,7 @@ class Arm:
         dense: the task's dense arm, this one perhaps; None if it has no record. The task sets it.
     """
 
-    def __init__(self, runs: pd.DataFrame, metric: str):
+    def __init__(self, runs: pd.DataFrame, metric: Metric):
         first = runs.iloc[0]
         self.runs, self.metric = runs.set_index("seed").sort_index(), metric
         self.label: str = first.label
@@ -201,7 +202,7 @@ def incomparable(one: Any, other: Any) -> str | None:
         if run.status != "finished":
             return f"{run.label} {run.status}"
         if pd.isna(run.training_j):
-            return "energy was not measured"
+            return f"{run.label}: energy was not measured ({run.energy_reason.rstrip('.')})"
         if run.unmetered_fraction > UNMETERED:
             return f"{run.label}: {run.unmetered_fraction:.1%} of the run was outside the meter"
     for name in ("evidence", "source", "domains", "device_key"):

@@ -20,6 +20,7 @@ from analysis.facts.ceiling import ceiling
 from analysis.facts.energy_to_target import energy_to_target
 from analysis.facts.ideal_hardware import ideal_hardware
 from analysis.plots import benchmark, style
+from analysis.schema import STATUSES
 from analysis.study import Study
 from analysis.task import Task
 
@@ -144,7 +145,7 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "first_line": provenance.first_line(runs),
         "task_names": [task.name for task in study.tasks],
         "claims": [_claim(group) for group in _by_claim(verdicts)],
-        "counts": {status: int(counts.get(status, 0)) for status in records.STATUSES},
+        "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
         "planned": study.planned,
         "missing": len(study.missing),
         "ceiling": _html(ceiling(study)),

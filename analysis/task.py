@@ -10,10 +10,10 @@ import pandas as pd
 
 from analysis import statistics
 from analysis.arm import Arm, comparable, joules
+from analysis.schema import FAMILIES, Metric
 from analysis.statistics import Estimate
 
 DENSE, SMALL = "dense", "dense_small"  # the method that others are measured against, and the rival of equal size
-FAMILIES = ("dense", "dense_control", "neurons", "selective", "control", "dynamic", "static")  # order in tables
 
 
 class Control(NamedTuple):
@@ -44,7 +44,7 @@ class Task:
 
     def __init__(self, name: str, runs: pd.DataFrame):
         self.name, self.runs = name, runs
-        self.metric: str = next(iter(runs.metric.dropna()), "accuracy")
+        self.metric: Metric = next(iter(runs.metric.dropna()), "accuracy")
         self.arms = sorted(self._arms(replicate=0), key=_place)
         self.dense = next(iter(self.of_method(DENSE)), None)
         for arm in self.arms:
@@ -101,5 +101,4 @@ class Task:
 
 def _place(arm: Arm) -> tuple[bool, int, str, float]:
     """Where tables show an arm: a control stands beside its method."""
-    rank = FAMILIES.index(arm.family) if arm.family in FAMILIES else len(FAMILIES)
-    return arm.simulated, rank, arm.method, -arm.density
+    return arm.simulated, FAMILIES.index(arm.family), arm.method, -arm.density

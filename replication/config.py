@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 import methods
 import replication.datasets
 import replication.models
+from analysis.schema import SCHEMA_VERSION
 from methods.base import Method
 from methods.execution.parts.weights import can_store, check_storage
 from methods.options import CountOrZero, Fraction, Within, check_options
@@ -27,7 +28,6 @@ from replication.models.base import Model
 from replication.recipe import Positive, Rates, Recipe
 from replication.registry import discover, make, name_of
 
-SCHEMA_VERSION = 1
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = {"dataset": (replication.datasets, Dataset), "model": (replication.models, Model), "method": (methods, Method)}
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")

@@ -136,10 +136,12 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["session"] = self.session.state_dict()
         checkpoint["position"] = dict(vars(self.position))
+        checkpoint["training"] = self.meter.commit(self.position.step)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.session.load_state_dict(checkpoint["session"])
         self.position = Position(**checkpoint["position"])
+        self.meter.resume(checkpoint["training"])
 
     # ---- the loop ---------------------------------------------------------------------------------------------------
     def train_steps(self, start: int, stop: int) -> Tensor:

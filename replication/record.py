@@ -1,56 +1,31 @@
-"""The record of a run: its schema, and the one atomic write that makes a run finished.
+"""The record of a run: what goes into it, and the one atomic write that makes a run finished.
 
 results/runs/<run_id>/<machine>-<replicate>/record.json stands beside the append-only energy.jsonl, the final units
-(units.safetensors) and config.yaml. Records are never edited: a changed definition is a new schema version.
+(units.safetensors) and config.yaml. Its fields are those of analysis/schema.py.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replication.config import SCHEMA_VERSION
+import numpy as np
+import torch
 
-FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
+from analysis import check
+from analysis.schema import SCHEMA_VERSION
+from methods.execution.parts import Weights
+from methods.execution.storage.masked import STRUCTURE
+from replication.environment import collect, machine_id
 
-# Every top-level field of a record, and whether it may be null.
-FIELDS: dict[str, bool] = {
-    "schema_version": False,
-    "run_id": False,
-    "machine": False,
-    "replicate": False,
-    "status": False,
-    "reason": True,
-    "suite": True,
-    "task": False,
-    "dataset": False,
-    "model": False,
-    "method": False,
-    "label": False,
-    "family": False,
-    "twin_of": True,
-    "simulated": False,
-    "options": False,
-    "seed": False,
-    "config": False,
-    "quality": True,
-    "energy": True,
-    "time": True,
-    "flops": True,
-    "bytes": True,
-    "density": True,
-    "density_curve": True,
-    "parameters": True,
-    "units": True,
-    "storages": True,
-    "steps": True,
-    "segments": True,
-    "attempts": False,
-    "weights_sha256": True,
-    "environment": False,
-}
+if TYPE_CHECKING:
+    from replication.config import Experiment
+    from replication.energy.meter import Meter, Totals
+    from replication.module import TrainingModule
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,11 +43,9 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write record.json of a run.
 
     Raises:
-        ValueError: a field is missing, unknown, or null where it must not be.
+        ValueError: a field is not what the schema says.
     """
-    wrong = set(record) ^ set(FIELDS) | {name for name, null in FIELDS.items() if not null and record.get(name) is None}
-    if wrong:
-        raise ValueError(f"record of {folder.parent.name}: missing, unknown or null: {', '.join(sorted(wrong))}")
+    check.check(record)
     write_json(folder / "record.json", record)
 
 
@@ -83,13 +56,123 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         ValueError: the file is no record of this schema.
     """
     path = folder / "record.json"
-    try:
-        record = json.loads(path.read_text())
-        version = record["schema_version"]
-    except (FileNotFoundError, NotADirectoryError):
+    return check.read(path).model_dump() if path.is_file() else None
+
+
+def drawn_j(record: dict[str, Any] | None) -> float | None:
+    """Joules that training has drawn, steps taken again included; None where they are not known."""
+    energy = record and record["energy"]
+    if not energy or energy["training_j"] is None:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a readable record ({error}); delete the file and run again") from None
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; use another results folder")
-    return record
+    return energy["training_j"] + energy["phases_j"].get("replayed", 0.0)
+
+
+def identity(experiment: Experiment, folder: Path, suite: str | None, attempts: int) -> dict[str, Any]:
+    """What is known of a run before it has started."""
+    method, config, trainer = experiment.method, experiment.config, experiment.trainer
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": folder.parent.name,
+        "machine": machine_id(),
+        "replicate": config["replicate"],
+        "suite": suite,
+        "task": experiment.task,
+        "dataset": config["dataset"]["name"],
+        "model": config["model"]["name"],
+        "method": config["method"]["name"],
+        "label": experiment.label,
+        "family": method.family,
+        "twin_of": method.twin_of,
+        "simulated": experiment.simulated,
+        "options": {name: value for name, value in config["method"].items() if name != "name"},
+        "seed": experiment.seed,
+        "config": config,
+        "attempts": attempts,
+        "environment": collect(trainer.device, trainer.threads, trainer.precision)
+        | {"data_fingerprint": experiment.dataset.fingerprint()},
+    }
+
+
+def results(
+    module: TrainingModule, meter: Meter, test: dict[str, Any] | None, bits: torch.Tensor | None
+) -> dict[str, Any]:
+    """What only a run that came to its end can tell.
+
+    Args:
+        test: quality on the test split; None if the run diverged.
+        bits: which predictions on it are right, bool; None if the run diverged.
+    """
+    session, position, totals = module.session, module.position, meter.totals()
+    return {
+        "quality": _quality(module, test, bits),
+        "energy": _energy(meter, totals),
+        "time": {
+            "phases_s": totals.phases_s,
+            "phases_cpu_s": totals.phases_cpu_s,
+            "training_s": totals.training_s,
+            "training_cpu_s": totals.training_cpu_s,
+        },
+        "flops": {
+            "executed": session.executed_flops + session.selection_flops,
+            "ideal": session.ideal_flops + session.selection_flops,
+            "selection": session.selection_flops,
+        },
+        "bytes": {"modeled": position.modeled_bytes},
+        "density": {
+            "target": getattr(module.experiment.method, "density", None),
+            "prunable": session.density(),
+            "total": session.active_parameters() / module.full_parameters,
+            "layers": session.densities(),
+        },
+        "density_curve": position.density_curve,
+        "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
+        "units": session.unit_counts(),
+        "storages": _storages(session.part(Weights)),
+        "steps": module.total_steps,
+        "segments": meter.ledger.num_segments(),
+        "weights_sha256": weights_sha256(module.model),
+    }
+
+
+def _energy(meter: Meter, totals: Totals) -> dict[str, Any]:
+    source = meter.source
+    return {
+        "source": source.name,
+        "evidence": source.evidence,
+        "reason": source.reason,
+        "domains": list(source.domains),
+        "phases_j": totals.phases_j,
+        "training_j": totals.training_j,
+        "unmetered_fraction": totals.unmetered_fraction,
+    }
+
+
+def _quality(module: TrainingModule, test: dict[str, Any] | None, bits: torch.Tensor | None) -> dict[str, Any]:
+    metric, curve = module.spec.metric, module.position.curve
+    validation = correct = None
+    if test is not None and bits is not None:
+        last = curve[-1]
+        count = len(module.validation_split.targets.flatten())
+        validation = {"accuracy": last["validation_accuracy"], "loss": last["validation_loss"], "num_examples": count}
+        if metric == "accuracy":
+            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
+    return {"metric": metric, "validation": validation, "test": test, "correct": correct, "curve": curve}
+
+
+def _storages(weights: Weights | None) -> dict[str, Any]:
+    """How each layer's weights are stored, and why where that was chosen by measurement."""
+    if weights is None:
+        return {"layers": {}, "decisions": []}
+    store = weights.store
+    return {"layers": store.storages(), "decisions": [decision._asdict() for decision in store.decisions]}
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 of every tensor of a model but its masks, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.rpartition(".")[2] in STRUCTURE:
+            continue
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -5,8 +5,6 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import tempfile
 import time
@@ -17,23 +15,21 @@ from typing import Any, NamedTuple
 
 import filelock
 import lightning as L
-import numpy as np
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
+from analysis.schema import DIVERGED, FAILED, FINISHED, MEASURED
 from methods.base import Diverged
-from methods.execution.parts import Units, Weights
-from methods.execution.storage.masked import STRUCTURE
-from replication.config import SCHEMA_VERSION, Experiment, reference_config, run_folder
+from methods.execution.parts import Units
+from replication.config import Experiment, reference_config, run_folder
 from replication.datasets.base import Split, sealed
 from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
-from replication.environment import collect, machine_id
 from replication.module import Segments, TrainingModule, evaluate, segment_edges
 from replication.process import prepare
-from replication.record import DIVERGED, FAILED, FINISHED, read_record, write_record
+from replication.record import identity, read_record, results, write_record
 
 Progress = Callable[[int, int], None]
 
@@ -69,9 +65,9 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
     action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
     with metering_lock():
-        identity = _identity(experiment, folder, suite, attempts)
+        known = identity(experiment, folder, suite, attempts)
         meter = Meter(source, Ledger(folder / "energy.jsonl"))
-        record = identity | _measured(experiment, folder, meter, reference, progress)
+        record = known | _measured(experiment, folder, meter, reference, progress)
     write_record(folder, record)
     (folder / "checkpoint.ckpt").unlink(missing_ok=True)
     return Result(action, folder, record)
@@ -81,15 +77,9 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
     """Write the record of a run that could not be brought to its end."""
     folder = run_folder(experiment.config)
     folder.mkdir(parents=True, exist_ok=True)
-    empty = dict.fromkeys(_NOTHING_MEASURED)
     attempts = int((folder / "attempts").read_text()) if (folder / "attempts").exists() else 1
-    write_record(folder, _identity(experiment, folder, suite, attempts) | empty | {"status": FAILED, "reason": reason})
-
-
-_NOTHING_MEASURED = (
-    "status reason quality energy time flops bytes density density_curve parameters units storages steps segments "
-    "weights_sha256"
-).split()
+    ended = {"status": FAILED, "reason": reason} | dict.fromkeys(MEASURED)
+    write_record(folder, identity(experiment, folder, suite, attempts) | ended)
 
 
 def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:
@@ -103,12 +93,8 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
     if units is not None:
         alive = {name: alive.to(torch.uint8) for name, alive in units.store.alive.items()}
         save_file(alive, folder / "units.safetensors")
-    return _results(module, meter) | {
-        "status": DIVERGED if reason else FINISHED,
-        "reason": reason,
-        "quality": _quality(module, test, bits),
-        "segments": meter.ledger.num_segments(),
-    }
+    ended = {"status": DIVERGED if reason else FINISHED, "reason": reason}
+    return ended | results(module, meter, test, bits)
 
 
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
@@ -178,107 +164,7 @@ class Checkpoint(L.Callback):
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary)
             os.replace(temporary, self.path)
-        module.meter.commit(module.position.step)
         self.saved = time.monotonic()
-
-
-def _identity(experiment: Experiment, folder: Path, suite: str | None, attempts: int) -> dict[str, Any]:
-    method, config = experiment.method, experiment.config
-    trainer = experiment.trainer
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": folder.parent.name,
-        "machine": machine_id(),
-        "replicate": config["replicate"],
-        "suite": suite,
-        "task": experiment.task,
-        "dataset": config["dataset"]["name"],
-        "model": config["model"]["name"],
-        "method": config["method"]["name"],
-        "label": experiment.label,
-        "family": method.family,
-        "twin_of": method.twin_of,
-        "simulated": experiment.simulated,
-        "options": {name: value for name, value in config["method"].items() if name != "name"},
-        "seed": experiment.seed,
-        "config": config,
-        "attempts": attempts,
-        "environment": collect(trainer.device, trainer.threads, trainer.precision)
-        | {"data_fingerprint": experiment.dataset.fingerprint()},
-    }
-
-
-def _quality(module: TrainingModule, test: dict | None, bits: torch.Tensor | None) -> dict[str, Any]:
-    metric, curve = module.spec.metric, module.position.curve
-    validation = correct = None
-    if test is not None:
-        last = curve[-1]
-        count = len(module.validation_split.targets.flatten())
-        validation = {"accuracy": last["validation_accuracy"], "loss": last["validation_loss"], "num_examples": count}
-        if metric == "accuracy":
-            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
-    return {"metric": metric, "validation": validation, "test": test, "correct": correct, "curve": curve}
-
-
-def _results(module: TrainingModule, meter: Meter) -> dict[str, Any]:
-    session, totals, position, method = module.session, meter.totals(), module.position, module.experiment.method
-    source = meter.source
-    return {
-        "energy": {
-            "source": source.name,
-            "evidence": source.evidence,
-            "reason": source.reason,
-            "domains": list(source.domains),
-            "phases_j": totals.phases_j,
-            "training_j": totals.training_j,
-            "spent_j": totals.spent_j,
-            "productive_j": totals.productive_j,
-            "unmetered_fraction": totals.unmetered_fraction,
-        },
-        "time": {
-            "phases_s": totals.phases_s,
-            "phases_cpu_s": totals.phases_cpu_s,
-            "training_s": totals.training_s,
-            "training_cpu_s": totals.training_cpu_s,
-        },
-        "flops": {
-            "executed": session.executed_flops + session.selection_flops,
-            "ideal": session.ideal_flops + session.selection_flops,
-            "selection": session.selection_flops,
-        },
-        "bytes": {"modeled": position.modeled_bytes},
-        "density": {
-            "target": getattr(method, "density", None),
-            "prunable": session.density(),
-            "total": session.active_parameters() / module.full_parameters,
-            "layers": session.densities(),
-        },
-        "density_curve": position.density_curve,
-        "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
-        "units": session.unit_counts(),
-        "storages": _storages(session.part(Weights)),
-        "steps": module.total_steps,
-        "weights_sha256": weights_sha256(module.model),
-    }
-
-
-def _storages(weights: Weights | None) -> dict[str, Any]:
-    """How each layer's weights are stored, and why where that was chosen by measurement."""
-    if weights is None:
-        return {"layers": {}, "decisions": []}
-    store = weights.store
-    return {"layers": store.storages(), "decisions": [decision._asdict() for decision in store.decisions]}
-
-
-def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 of every tensor of a model but its masks, names and shapes included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.rpartition(".")[2] in STRUCTURE:
-            continue
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.schema import MEASURED, SCHEMA_VERSION
+
 TASKS = {"digits/mlp": "accuracy", "digits/vit": "accuracy", "topics/gpt": "loss", "topics/llama": "loss"}
 EDGES = 6
 
@@ -86,9 +88,9 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
     phases = {"train": 0.93 * joules, "select": 0.07 * joules, "eval": 0.02 * dense_j, "checkpoint": 0.01 * dense_j}
     if arm.family not in ("neurons", "dynamic"):
         phases |= {"train": joules, "select": 0.0}
-    seconds = {phase: value / 10 for phase, value in phases.items()}
+    seconds = {phase: value / 10 for phase, value in phases.items()}  # of the CPU; the clock shows 3 % more
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "run_id": hashlib.sha256(identity.encode()).hexdigest()[:12],
         "machine": "a1b2c3d4",
         "replicate": arm.replicate,
@@ -120,13 +122,11 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "domains": ["cpu"],
             "phases_j": phases,
             "training_j": joules,
-            "spent_j": joules,
-            "productive_j": joules,
             "unmetered_fraction": 0.004,
         }
         | energy,
         "time": {
-            "phases_s": seconds,
+            "phases_s": {phase: 1.03 * value for phase, value in seconds.items()},
             "phases_cpu_s": seconds,
             "training_s": joules / 10 * 1.03,
             "training_cpu_s": joules / 10,
@@ -141,7 +141,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
         "density_curve": [],
         "parameters": {"total": 670_000, "active": int(670_000 * density)},
         "units": {},
-        "backends": {"layers": {}, "decisions": []},
+        "storages": {"layers": {}, "decisions": []},
         "steps": 300,
         "segments": 1,
         "attempts": 1,
@@ -164,6 +164,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "power_limit_w": None,
             "clock_mhz": None,
             "driver": None,
+            "data_fingerprint": "0123456789ab",
         },
     }
 
@@ -198,8 +199,32 @@ def diverged(original: dict) -> dict:
 
 def failed(original: dict, reason: str = "MemoryError: out of memory") -> dict:
     """The same run, which could not be brought to its end."""
-    empty = "quality energy time flops bytes density density_curve parameters units steps segments weights_sha256"
-    return original | dict.fromkeys(empty.split()) | {"status": "failed", "reason": reason}
+    return original | dict.fromkeys(MEASURED) | {"status": "failed", "reason": reason}
+
+
+def charged(original: dict, joules: float) -> dict:
+    """The same run with other training joules."""
+    energy = original["energy"]
+    factor = joules / energy["training_j"]
+    phases = {phase: factor * value for phase, value in energy["phases_j"].items()}
+    return original | {"energy": energy | {"phases_j": phases, "training_j": joules}}
+
+
+def interrupted(original: dict, replayed: float) -> dict:
+    """The same run, which took steps again: so many times its own training."""
+    changed = copy.deepcopy(original) | {"segments": 2, "attempts": 2}
+    changed["energy"]["phases_j"]["replayed"] = replayed * changed["energy"]["training_j"]
+    for clock, training in (("phases_s", "training_s"), ("phases_cpu_s", "training_cpu_s")):
+        changed["time"][clock]["replayed"] = replayed * changed["time"][training]
+    return changed
+
+
+def unmetered(original: dict, reason: str = "No energy source was asked for.") -> dict:
+    """The same run, whose joules nobody knows."""
+    unknown = {"source": "none", "evidence": "none", "domains": [], "phases_j": None, "training_j": None}
+    curve = [point | {"training_j": None} for point in original["quality"]["curve"]]
+    energy = original["energy"] | unknown | {"reason": reason}
+    return original | {"energy": energy, "quality": original["quality"] | {"curve": curve}}
 
 
 def write(records: list[dict], results: Path) -> Path:

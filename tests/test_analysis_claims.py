@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from analysis import claims, records, tables, wording
+from analysis.facts import provenance
 from analysis.statistics import geometric_mean, mean
 from analysis.study import Study
-from tests.record_factory import REALISTIC, TASKS, Arm, diverged, failed, study, write
+from tests.record_factory import REALISTIC, TASKS, Arm, charged, diverged, failed, interrupted, study, unmetered, write
 
 DENSE = [arm for arm in REALISTIC if arm.method == "dense"]
 MEASURED = {"source": "rapl", "evidence": "measured", "domains": ["package-0"]}
@@ -106,7 +107,6 @@ def test_a_simulated_arm_never_has_a_ratio(tmp_path):
         ("energy", "domains", ["gpu0"], "domains differs (gpu0 against package-0)"),
         ("environment", "device_key", "e" * 12, "device key differs"),
         ("energy", "unmetered_fraction", 0.03, "3.0% of the run was outside the meter"),
-        ("energy", "training_j", None, "energy was not measured"),
     ],
 )
 def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, value, reason):
@@ -118,6 +118,27 @@ def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, valu
     pairs = arm(found, "dsc 0.0625").energy_pairs(found.tasks[0].dense)
     assert len(pairs.arm) == 0 and reason in pairs.refused[0]
     assert claims.judge(found)[1].text == "not measured"
+
+
+def test_an_interrupted_arm_is_not_charged_for_the_steps_it_took_again(tmp_path):
+    made = made_of(dsc(5, -0.01), small())
+    parts = [interrupted(r, 0.5 * (1 + r["seed"])) if r["method"] == "dsc" else r for r in made]
+    whole, replayed = load(tmp_path / "whole", made), load(tmp_path / "replayed", parts)
+    assert tables.table(whole.tasks[0]).equals(tables.table(replayed.tasks[0]))
+    rows = [[v.rows for v in claims.judge(found)] for found in (whole, replayed)]
+    assert rows[0] == rows[1]
+    drawn = [dict(provenance.totals(found.runs, None))["Training, measured"] for found in (whole, replayed)]
+    assert drawn[0] != drawn[1]  # what the study has cost is another question
+
+
+def test_an_interrupted_run_whose_joules_are_unknown_is_refused_with_its_reason(tmp_path):
+    reason = "Attempts were metered by estimate and rapl, whose joules do not add up."
+    made = [unmetered(r, reason) if r["method"] == "dsc" and r["seed"] == 2 else r for r in made_of(dsc(5, -0.01))]
+    found = load(tmp_path, made)
+    pairs = arm(found, "dsc 0.0625").energy_pairs(found.tasks[0].dense)
+    assert len(pairs.arm) == 4
+    assert pairs.refused == (f"dsc 0.0625: energy was not measured ({reason.rstrip('.')})",)
+    assert arm(found, "dsc 0.0625").quality.n == 5  # its accuracy counts
 
 
 def test_a_control_that_was_refused_is_not_called_absent(tmp_path):
@@ -183,10 +204,7 @@ def test_what_is_not_solid_is_indicative(tmp_path, options, cap):
 
 
 def test_a_control_that_excludes_one_caps_the_verdict(tmp_path):
-    made = made_of(dsc(5))
-    for one in made:
-        if one["replicate"] == 1:
-            one["energy"]["training_j"] *= 1.2
+    made = [charged(r, 1.2 * r["energy"]["training_j"]) if r["replicate"] == 1 else r for r in made_of(dsc(5))]
     found = judged(tmp_path, made)
     assert "the dense-against-dense control excludes 1" in found["any_saving"].caps
 

@@ -9,7 +9,7 @@ import pytest
 
 from analysis import formatting, report, tables
 from analysis.__main__ import main
-from tests.record_factory import REALISTIC, Arm, diverged, failed, plan_of, study, write
+from tests.record_factory import REALISTIC, Arm, diverged, failed, plan_of, study, unmetered, write
 
 FEW = [arm for arm in REALISTIC if arm.method in ("dense", "dense_small", "rigl", "snip", "dsc")]
 SCRIPT = "<script>alert('é & 1_000 %')</script>"
@@ -160,26 +160,20 @@ def test_a_number_typed_by_hand_would_not_change():
     [
         ({"source": "rapl", "evidence": "measured"}, "Energy on this page was measured (rapl)."),
         ({"source": "zeus-apple", "evidence": "modeled"}, "Energy on this page is modeled (zeus-apple)"),
-        (
-            {"source": "none", "evidence": "none", "phases_j": None, "training_j": None, "spent_j": None,
-             "productive_j": None},
-            "Energy was not measured",
-        ),
+        (None, "Energy was not measured"),
     ],
-)  # fmt: skip
+)
 def test_pages_of_every_evidence_class(tmp_path, request, energy, sentence):
-    if energy["source"] != "none":  # plots of joules are drawn elsewhere; these have to do without any
+    if energy is not None:  # plots of joules are drawn elsewhere; these have to do without any
         request.getfixturevalue("no_plots")
-    made = study(FEW[:3] + FEW[-1:], ["topics/gpt"], 2, **energy)
-    for one in made:
-        if energy["source"] == "none":
-            for point in one["quality"]["curve"]:
-                point["training_j"] = None
+    made = study(FEW[:3] + FEW[-1:], ["topics/gpt"], 2, **(energy or {}))
+    if energy is None:
+        made = [unmetered(one) for one in made]
     _, verdicts = report.build(write(made, tmp_path / "results"), tmp_path / "report", "quick", None)
     text = text_of(page_of(tmp_path / "report"))
     assert sentence in text and not re.search(r"\bnan\b", text)
     word = {v.claim.name: v.word for v in verdicts}["energy_100x"]
-    assert (word == "not measured") == (energy["source"] == "none")
+    assert (word == "not measured") == (energy is None)
 
 
 @pytest.mark.parametrize("keep", [lambda r: r["method"] == "dense", lambda r: r["method"] == "dsc"])

@@ -10,7 +10,7 @@ from replication.energy import sources
 from replication.energy.ledger import Ledger
 from replication.energy.meter import EnergyError, Meter
 from replication.energy.rapl import package_counters
-from replication.energy.sources import Estimate, Rapl, Source, Unavailable, ZeusGpu, choose
+from replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
 
 
 def powercap(root, zones):
@@ -141,128 +141,11 @@ def test_a_wrong_source_is_answered_in_one_sentence(arguments):
     assert "\n" not in str(caught.value)
 
 
-class Clock(Source):
-    """A source whose joules the test sets."""
-
-    def __init__(self):
-        super().__init__("")
-        self.name, self.evidence, self.now = "estimate", "estimated", 0.0
-
-    def joules(self):
-        return self.now
-
-
-def test_phases_are_exclusive_and_add_up(tmp_path):
-    source = Clock()
-    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
-    with meter.phase("train"):
-        source.now += 1
-        with meter.phase("select"):
-            source.now += 2
-        source.now += 4
-    source.now += 8  # in no phase
-    with meter.phase("eval"):
-        source.now += 16
-    totals = meter.totals()
-    assert totals.phases_j == {"select": 2, "train": 5, "eval": 16} and totals.training_j == 7
-
-
-def test_a_phase_is_closed_when_its_block_raises(tmp_path):
-    source = Clock()
-    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
-    with pytest.raises(KeyError), meter.phase("train"):
-        source.now += 1
-        raise KeyError
-    source.now += 5
-    assert meter.totals().training_j == 1
-
-
-def test_segments_add_up_and_replayed_steps_are_spent_but_not_productive(tmp_path):
-    path = tmp_path / "energy.jsonl"
-    source = Clock()
-    first = Meter(source, Ledger(path), heartbeat_s=0.0)
-    with first.phase("train"):
-        source.now += 10
-    first.commit(10)
-    with first.phase("train"):
-        source.now += 3
-    first.heartbeat(13)  # and then it is killed
-    second = Meter(Clock(), Ledger(path))
-    with second.phase("train"):
-        second.source.now += 20
-    second.close()
-    totals = second.totals()
-    assert totals.spent_j == 33 and totals.productive_j == 30 and second.ledger.num_segments() == 2
-
-
-def test_a_torn_last_line_and_foreign_lines_are_passed_over(tmp_path):
-    path = tmp_path / "energy.jsonl"
-    source = Clock()
-    meter = Meter(source, Ledger(path))
-    with meter.phase("train"):
-        source.now += 5
-    meter.commit(1)
-    with meter.phase("train"):
-        source.now += 5
-    meter.commit(2)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])  # the last line is torn
-    assert Meter(Clock(), Ledger(path)).totals().spent_j == 5
-    path.write_bytes(whole + b'00000000 {"segment": 7, "phases": {}}\n\xff\xfe\n')
-    assert Meter(Clock(), Ledger(path)).totals().spent_j == 10
-
-
-def test_a_line_written_after_a_torn_one_is_whole(tmp_path):
-    path = tmp_path / "energy.jsonl"
-    path.write_bytes(b"deadbeef {torn")
-    meter = Meter(Clock(), Ledger(path))
-    with meter.phase("train"):
-        meter.source.now += 4
-    meter.close()
-    assert Meter(Clock(), Ledger(path)).totals().spent_j == 4
-
-
-def test_a_killed_process_loses_no_joule_up_to_its_last_heartbeat(tmp_path):
-    path = tmp_path / "energy.jsonl"
-    code = f"""
-import os, signal
-from pathlib import Path
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import Estimate
-meter = Meter(Estimate(""), Ledger(Path({str(path)!r})), heartbeat_s=0.0)
-with meter.phase("train"):
-    sum(range(10**6))
-    meter.heartbeat(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    done = subprocess.run([sys.executable, "-c", code])
-    assert done.returncode == -9
-    assert Meter(Clock(), Ledger(path)).totals().spent_j > 0
-
-
 def test_the_estimate_counts_this_process_alone():
     source = Estimate("", watts_per_core=10.0)
     before = source.joules()
     subprocess.run([sys.executable, "-c", "sum(range(3 * 10**7))"], check=True)
     assert source.joules() - before < 1.0  # the child burnt seconds, this process did not
-
-
-def test_no_source_gives_none_and_never_zero(tmp_path):
-    meter = Meter(choose("none"), Ledger(tmp_path / "energy.jsonl"))
-    with meter.phase("train"):
-        sum(range(1000))
-    meter.close()
-    totals = meter.totals()
-    assert totals.training_j is None and totals.phases_j is None and totals.training_cpu_s >= 0
-
-
-def test_unmetered_time_is_told(tmp_path):
-    meter = Meter(Clock(), Ledger(tmp_path / "energy.jsonl"))
-    meter._start -= 9.0
-    with meter.phase("train"):
-        pass
-    assert meter.totals().unmetered_fraction > 0.9
 
 
 def test_the_environment_is_complete_and_tells_no_host_name():

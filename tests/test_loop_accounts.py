@@ -10,7 +10,7 @@ from methods.dense.dense import Dense
 from methods.neurons.dsc import Dsc
 from replication.models.mlp import Mlp
 from replication.module import evaluate, segment_edges
-from tests.test_energy import Clock
+from tests.test_energy_meter import Clock
 from tests.test_training_loop import ADAMW, CASES, IMAGES, SGD, experiment, plain_quality, suite, trained
 
 SHRINKING = Dsc(density=0.25, interval=2, observe_every=1)

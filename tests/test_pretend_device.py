@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from replication.run import weights_sha256
+from replication.record import weights_sha256
 from tests.pretend_device import Pretend, pretend_device
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -146,7 +146,7 @@ def test_a_wait_is_told_by_the_line_of_the_project_that_made_it():
     with pretend_device() as log:
         weights_sha256(nn.Linear(3, 2).to("cuda"))
         places = {place.split(":")[0] for kind, place in log.waits if kind == DOWN}
-        assert places == {"replication/run.py"}
+        assert places == {"replication/record.py"}
         assert log.count("replication/") == 2 and log.count("methods/") == 0 and log.count() >= 2
 
 

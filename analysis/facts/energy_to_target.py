@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from analysis import formatting
 from analysis.arm import Arm
 from analysis.formatting import EVIDENCE
+from analysis.schema import CurvePoint, Metric
 from analysis.task import Task
 
 TARGETS = (0.0, 0.01, 0.02)  # below the dense median: points of accuracy, or shares of the loss
@@ -42,8 +41,8 @@ def _median_of_reached(arm: Arm, goal: float) -> str:
     return f"{text} ({len(known)} of {len(spent)})"
 
 
-def first_crossing(curve: list[dict[str, Any]], metric: str, goal: float) -> float | None:
+def first_crossing(curve: list[CurvePoint], metric: Metric, goal: float) -> float | None:
     """Joules at the first evaluation that reaches a goal together with the one after it; None for a miss."""
     sign = 1 if metric == "accuracy" else -1
-    reached = [sign * point[f"validation_{metric}"] >= sign * goal for point in curve]
-    return next((point["training_j"] for i, point in enumerate(curve) if all(reached[i : i + 2])), None)
+    reached = [sign * point.validation(metric) >= sign * goal for point in curve]
+    return next((point.training_j for i, point in enumerate(curve) if all(reached[i : i + 2])), None)

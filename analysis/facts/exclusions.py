@@ -14,7 +14,7 @@ def ended(study: Study) -> list[str]:
     """Runs that have not finished, and why."""
     runs = study.runs[study.runs.status != "finished"]
     return [
-        f"{run.task}: {run.label}, seed {run.seed} {run.status} ({run.reason or 'no reason was recorded'})"
+        f"{run.task}: {run.label}, seed {run.seed} {run.status} ({run.reason})"
         for run in runs.itertuples()
     ]
 

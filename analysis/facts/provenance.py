@@ -58,9 +58,10 @@ def _domains(runs: pd.DataFrame) -> str:
 def totals(runs: pd.DataFrame, tuning: str | None) -> Facts:
     """What the study itself has cost, replayed work included, and what its tuning has, where that is known."""
     lines = []
-    for evidence, group in runs.dropna(subset=["spent_j"]).groupby("evidence"):
-        everything = sum(sum(p.values()) for p in group.phases_j.dropna())
-        lines.append((f"Training, {EVIDENCE[evidence]}", formatting.quantity(group.spent_j.sum(), "j")))
+    for evidence, group in runs.dropna(subset=["training_j"]).groupby("evidence"):
+        everything = sum(sum(phases.values()) for phases in group.phases_j)
+        training = group.training_j.sum() + sum(phases.get("replayed", 0.0) for phases in group.phases_j)
+        lines.append((f"Training, {EVIDENCE[evidence]}", formatting.quantity(training, "j")))
         lines.append((f"All phases, {EVIDENCE[evidence]}", formatting.quantity(everything, "j")))
     seconds = sum(sum(p.values()) for p in runs.phases_s.dropna())
     return [*lines, ("Wall time", f"{seconds / 60:.1f} min"), ("Tuning", tuning or f"{UNKNOWN} in these records")]

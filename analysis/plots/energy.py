@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +12,7 @@ from matplotlib.lines import Line2D
 from analysis.arm import Arm
 from analysis.plots import style
 from analysis.plots.scene import Drawn, Line, Scene, forest
+from analysis.schema import CurvePoint
 
 
 def ratios(scene: Scene) -> Drawn | None:
@@ -59,13 +59,13 @@ def curves(scene: Scene) -> Drawn | None:
     return figure, "Bold lines are means over seeds at the same step, faint ones seeds; simulated arms are left out."
 
 
-def _path(scene: Scene, points: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray] | None:
+def _path(scene: Scene, points: list[CurvePoint]) -> tuple[np.ndarray, np.ndarray] | None:
     """Joules and validation quality of a run's evaluations; None with fewer than two of them."""
-    column = f"validation_{scene.task.metric}"
-    known = [point for point in points if point["training_j"] and point[column] is not None]
+    known = [point for point in points if point.training_j]
     if len(known) < 2:
         return None
-    return np.array([p["training_j"] for p in known]), np.array([p[column] * scene.scale for p in known])
+    quality = [point.validation(scene.task.metric) * scene.scale for point in known]
+    return np.array([point.training_j for point in known]), np.array(quality)
 
 
 def saving_against_density(scene: Scene) -> Drawn | None:

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -69,7 +70,7 @@ def save(figure: Figure, stem: Path) -> None:
     plt.close(figure)
 
 
-def log_ticks(axis, widest: float = 500.0) -> None:
+def log_ticks(axis: Axis, widest: float = 500.0) -> None:
     """Plain numbers at 1, 2 and 5 of every decade, or at the decades alone where the ends are `widest` times apart."""
     low, high = axis.get_view_interval()
     many = max(high / low, low / high) > widest

@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 
 class Ledger:
@@ -23,9 +24,9 @@ class Ledger:
         self.path = path
         self.earlier = list(self._read().values())
         self.segment = len(self.earlier)
-        self._file = None
+        self._file: BinaryIO | None = None
 
-    def write(self, figures: dict) -> None:
+    def write(self, figures: dict[str, Any]) -> None:
         """Append one line of cumulative figures of this segment and bring it to the disk."""
         if self._file is None:
             self._file = open(self.path, "ab")
@@ -36,6 +37,7 @@ class Ledger:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Let go of the file; a later line opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -44,9 +46,9 @@ class Ledger:
         """Processes that have worked on the run, this one included."""
         return self.segment + 1
 
-    def _read(self) -> dict[int, dict]:
+    def _read(self) -> dict[int, dict[str, Any]]:
         """segment -> its last valid line."""
-        last: dict[int, dict] = {}
+        last: dict[int, dict[str, Any]] = {}
         if not self.path.exists():
             return last
         for line in self.path.read_bytes().splitlines():

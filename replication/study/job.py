@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.schema import FAILED, FINISHED
 from replication.config import Experiment, build, reference_config, run_folder, run_id
-from replication.record import FAILED, FINISHED, read_record
+from replication.record import drawn_j, read_record
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ def past(job: Job) -> Past:
     record = read_record(job.folder)
     if record is None:
         return Past()
-    seconds, energy = record["time"], record["energy"]
+    seconds = record["time"]
     return Past(
         record["status"],
         seconds and sum(seconds["phases_s"].values()),
-        energy and energy["spent_j"],
+        drawn_j(record),
         _validation(record["quality"]) if record["status"] == FINISHED else None,
     )
 
