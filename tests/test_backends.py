@@ -125,11 +125,20 @@ def test_block_sparse_equals_masked_on_any_blocks(rows, columns, side, tokens, d
     assert_same_products(layer, weight, bias, mask, mask, torch.randn(2, tokens, columns * side))
 
 
-def test_the_kernels_leave_the_number_of_threads_of_pytorch_alone():
-    threads = torch.get_num_threads()
-    mask = torch.rand(300, 700) < 0.1
-    pair("csr", mask)[0](torch.randn(128, 700))
-    assert torch.get_num_threads() == threads
+def threads_after_a_product(sender, tokens):
+    torch.set_num_threads(1)
+    pair("csr", torch.rand(300, 700) < 0.1)[0](torch.randn(tokens, 700))
+    sender.send(torch.get_num_threads())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [1, 128])  # the larger product is shared by threads where there are some
+def test_the_first_product_of_a_process_leaves_the_threads_of_pytorch_alone(tokens, fork_server):
+    receiver, sender = fork_server.Pipe(duplex=False)
+    process = fork_server.Process(target=threads_after_a_product, args=(sender, tokens))
+    process.start()
+    assert receiver.recv() == 1
+    process.join()
 
 
 def test_block_sparse_takes_the_largest_blocks_that_fit():
@@ -189,6 +198,7 @@ def train(method, backend):
     return Training(method, storage=backend).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STORABLE if name != "set"])  # draws without a matrix when stored
 def test_methods_train_alike_on_stored_and_on_masked_weights(name):
     cls = METHODS[name]

@@ -147,7 +147,10 @@ def _compiled(product: str, width: int) -> Callable:
 
 @functools.cache
 def _most_threads() -> int:
-    """Start Numba's threads; they may share an OpenMP runtime with PyTorch's, whose number must stay as it was."""
+    """Start Numba's threads, before any kernel does.
+
+    They may share an OpenMP runtime with PyTorch's, whose number must stay as it was.
+    """
     threads = torch.get_num_threads()
     numba.set_num_threads(1)
     torch.set_num_threads(threads)
@@ -172,7 +175,8 @@ def multiply(product: str, start, column, value, left: np.ndarray, right: np.nda
         inputs, size: I, C.
     """
     tokens = left.shape[0]
-    threads = min(_most_threads(), torch.get_num_threads()) if len(column) * tokens > PARALLEL_FROM else 1
+    most = min(_most_threads(), torch.get_num_threads())
+    threads = most if len(column) * tokens > PARALLEL_FROM else 1
     pieces = start.shape[0] if product == "input_grad" else start.shape[1] - 1
     arguments = (start, column, value, left.reshape(-1), right.reshape(-1), tokens, inputs, size)
     done = 0
