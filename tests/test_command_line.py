@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from replication.overrides import check
 
 from replication.composition import compose
-from replication.overrides import check
 from replication.study.job import Job
 from replication.study.queue import run_all
 from replication.study.suite import load_suite
