@@ -6,11 +6,13 @@ REPORTS ?= reports
 budget ?=
 tune ?=
 STUDY = $(SUITE) --results $(RESULTS) --reports $(REPORTS) $(if $(budget),--budget $(budget)) $(if $(filter true,$(tune)),--tune)
+WORKERS ?= 2
+PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
 RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan test lint benchmark dashboard readme lock clean
+.PHONY: help setup reproduce plan check test lint benchmark dashboard readme lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -32,8 +34,11 @@ reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small sca
 plan: setup ## Say what `make reproduce` would run and how long it would take.
 	@$(RUN) -m replication.reproduce $(STUDY) --plan
 
-test: setup ## Run the test suite.
-	@$(RUN) -m pytest
+check: lint ## The inner loop: style, and every test but the slow ones (under 2 minutes on two cores).
+	@$(RUN) -m pytest $(PARALLEL) -m "not slow"
+
+test: setup ## Run the whole test suite (WORKERS=2 processes).
+	@$(RUN) -m pytest $(PARALLEL)
 
 lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .

@@ -32,6 +32,9 @@ def sentence(error: BaseException, known: list[str] = ()) -> str:
     several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?: requires|\n)", text)
     if several:
         return f"{several[1]}: several values need --multirun"
+    there = re.match(r"Could not append to config. An item is already at '(.+?)'", text)
+    if there:
+        return f"+{there[1]}: there is one already; leave the + out"
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
         close = suggestion(unknown[1].split(".")[0], known)
@@ -47,7 +50,7 @@ def sentence(error: BaseException, known: list[str] = ()) -> str:
 
 def _missing(text: str) -> str:
     """A choice that a group does not have, with those that it has."""
-    place = re.search(r"(?:Could not (?:find|load)|Cannot find primary config) '(?:([^']+)/)?([^/']+)'", text)
+    place = re.search(r"(?:Could not (?:find|load)|Cannot find primary config) '(?:([^']+)/)?([^/']*)'", text)
     if not place:
         return text.splitlines()[0]
     group, name = place.groups()

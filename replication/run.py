@@ -6,7 +6,6 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 import signal
@@ -71,7 +70,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         raise ValueError(f"results={experiment.config['results']}: cannot be written ({error.strerror})") from None
     OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
     action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-    with _one_metered_run_at_a_time():
+    with metering_lock():
         identity = _identity(experiment, folder, suite, attempts)
         meter = Meter(source, Ledger(folder / "energy.jsonl"))
         record = identity | _measured(experiment, folder, meter, reference, progress)
@@ -151,13 +150,14 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
         callbacks=[Checkpoint(checkpoint, checkpoint_every_s)],
     )
     loader = torch.utils.data.DataLoader(Segments(module, edges), batch_size=None)
+    reason = None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         try:
             trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except Diverged as error:
-            return str(error)
+            reason = str(error)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C, after which it ignores the next one
             if not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
@@ -167,7 +167,9 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
             raise ValueError(
                 f"trainer.compile=true: the compiler failed ({str(error).splitlines()[0]}); use trainer.compile=false"
             ) from None
-    return None
+    # Lightning's teardown moves every module to the CPU, and what follows runs it where the data lies
+    module.to(module.device_of_run)
+    return reason
 
 
 class Checkpoint(L.Callback):
@@ -307,8 +309,10 @@ def _count_attempt(folder: Path) -> int:
     return attempts
 
 
-@contextlib.contextmanager
-def _one_metered_run_at_a_time():
-    """Two runs at once would share the machine's energy; the lock is the machine's, whatever the folder."""
-    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"):
-        yield
+def metering_lock() -> filelock.FileLock:
+    """What a run holds while it is measured, since two at once would share the machine's energy.
+
+    The lock is the machine's, whatever the folder; HUNDREDFOLD_LOCK names another file, for runs that measure nothing.
+    """
+    shared = Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"
+    return filelock.FileLock(os.environ.get("HUNDREDFOLD_LOCK") or shared)

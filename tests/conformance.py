@@ -54,13 +54,17 @@ def transformer(kind: str, width: float) -> tuple[nn.Module, torch.Tensor, torch
     return Gpt(dim=16, heads=2, hidden=64).build(spec, width), TOKENS[:, :-1], TOKENS[:, 1:].contiguous()
 
 
+def adamw(parameters, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, rate, weight_decay=0.1)
+
+
 class Training:
     """A method at work on a small real problem; `units` stands in for the run that some methods start from.
 
     The first of a multilayer perceptron, a vision transformer and a language model that the method accepts.
     """
 
-    def __init__(self, method: Method, seed: int = 0, storage: str = "masked"):
+    def __init__(self, method: Method, seed: int = 0, storage: str = "masked", make=adamw):
         self.method, refusals = method, []
         schedule = max(1, round(STEPS * method.duration))
         positions = method.positions(schedule)
@@ -72,7 +76,7 @@ class Training:
                 self.model, self.inputs, self.targets = network(method.width), INPUTS, TARGETS
             else:
                 self.model, self.inputs, self.targets = transformer(kind, method.width)
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), 3e-3, weight_decay=0.1)
+            self.optimizer = make(self.model.parameters(), 3e-3)
             try:
                 self.session = Session(
                     self.model,

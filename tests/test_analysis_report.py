@@ -1,6 +1,6 @@
 import json
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from analysis import formatting, report, tables
 from analysis.__main__ import main
 from tests.record_factory import REALISTIC, Arm, diverged, failed, plan_of, study, write
 
-ROOT = Path(__file__).resolve().parent.parent
 FEW = [arm for arm in REALISTIC if arm.method in ("dense", "dense_small", "rigl", "snip", "dsc")]
 SCRIPT = "<script>alert('é & 1_000 %')</script>"
 
@@ -116,9 +115,8 @@ def test_latex_tables_are_balanced(built):
 NUMBER = re.compile(r"\d[\d,]*\.\d+|\d{2,}")
 
 
-def render(tmp_path, monkeypatch, change=lambda one: one, name="one") -> str:
-    """The text of a page without its plots, which take long and are pictures."""
-    monkeypatch.setattr(report.plots, "draw", lambda *_: [])
+def render(tmp_path, change=lambda one: one, name="one") -> str:
+    """The text of a page."""
     made = [change(one) for one in study(FEW, ["digits/mlp", "topics/gpt"], 3)]
     report.build(write(made, tmp_path / name / "results"), tmp_path / name / "report", "quick", plan_of(made))
     return text_of(page_of(tmp_path / name / "report"))
@@ -139,9 +137,9 @@ def _scale(value, seed):
     return value * (0.83 - 0.011 * seed) if isinstance(value, float) else value
 
 
-def test_numbers_come_from_records_and_change_with_them(tmp_path, monkeypatch):
-    before = NUMBER.findall(render(tmp_path, monkeypatch))
-    after = NUMBER.findall(render(tmp_path, monkeypatch, scaled, "two"))
+def test_numbers_come_from_records_and_change_with_them(tmp_path, no_plots):
+    before = NUMBER.findall(render(tmp_path))
+    after = NUMBER.findall(render(tmp_path, scaled, "two"))
     template = set(NUMBER.findall(text_of(report.TEMPLATE.read_text())))
     stuck = {n for n in set(before) & set(after) if n not in template}
     results = {n for n in before if "." in n} - template
@@ -168,7 +166,9 @@ def test_a_number_typed_by_hand_would_not_change():
         ),
     ],
 )  # fmt: skip
-def test_pages_of_every_evidence_class(tmp_path, energy, sentence):
+def test_pages_of_every_evidence_class(tmp_path, request, energy, sentence):
+    if energy["source"] != "none":  # plots of joules are drawn elsewhere; these have to do without any
+        request.getfixturevalue("no_plots")
     made = study(FEW[:3] + FEW[-1:], ["topics/gpt"], 2, **energy)
     for one in made:
         if energy["source"] == "none":
@@ -190,15 +190,15 @@ def test_a_study_that_has_only_begun_makes_a_page(tmp_path, keep):
     assert "nan" not in text_of(page_of(tmp_path / "report")).lower().split()
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "analysis", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_a_mistake_ends_with_two_and_one_sentence(tmp_path):
-    result = run("--results", tmp_path / "none", "--output", tmp_path / "report")
-    assert result.returncode == 2 and result.stdout == "" and not (tmp_path / "report").exists()
-    assert re.fullmatch(r"analysis: no records below .*another folder\n", result.stderr)
+def test_a_mistake_ends_with_two_and_one_sentence(tmp_path, monkeypatch, capsys):
+    arguments = ["--results", str(tmp_path / "none"), "--output", str(tmp_path / "report")]
+    monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
+    monkeypatch.delitem(sys.modules, "analysis.__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("analysis", run_name="__main__")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "" and not (tmp_path / "report").exists()
+    assert re.fullmatch(r"analysis: no records below .*another folder\n", err)
 
 
 def test_mistakes_write_nothing(tmp_path, capsys):
@@ -221,8 +221,7 @@ def test_mistakes_write_nothing(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report.plots, "draw", lambda *_: [])
+def test_a_report_is_replaced_as_a_whole(tmp_path, no_plots, capsys):
     results = write(study(FEW, ["digits/mlp"], 2), tmp_path / "results")
     arguments = ["--results", str(results), "--output", str(tmp_path / "report")]
     assert main(arguments) == 0
@@ -238,8 +237,8 @@ def test_tasks_make_safe_file_names():
     assert tables.file_stem("digits/../mlp x") == "digits----mlp-x"
 
 
-def test_the_benchmark_of_layers_is_drawn_where_there_is_one(tmp_path):
-    results = write(study(seeds=2, tasks={"digits/mlp": "accuracy"}), tmp_path / "results")
+def test_the_benchmark_of_layers_is_drawn_where_there_is_one(tmp_path, no_plots):
+    results = write(study(FEW[:3], ["digits/mlp"], 2), tmp_path / "results")
     report.build(results, tmp_path / "without", "quick", None)
     rows = [
         {"size": 64, "tokens": 32, "density": d, "name": name, "ideal": 1 / d, "speedup": 0.5 / d}
@@ -257,8 +256,8 @@ def test_the_benchmark_of_layers_is_drawn_where_there_is_one(tmp_path):
         report.build(results, tmp_path / "again", "quick", None)
 
 
-def test_the_page_says_how_a_study_was_scaled_and_tuned(tmp_path):
-    results = write(study(seeds=2, tasks={"digits/mlp": "accuracy"}), tmp_path / "results")
+def test_the_page_says_how_a_study_was_scaled_and_tuned(tmp_path, no_plots):
+    results = write(study(FEW[:3], ["digits/mlp"], 2), tmp_path / "results")
     words = report.Study("make reproduce SUITE=x budget=small", "Scaled down <b>", "8 trials of 2 arms: 5 J")
     report.build(results, tmp_path / "report", "quick", None, words)
     page = (tmp_path / "report" / "report.html").read_text()

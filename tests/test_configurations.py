@@ -5,11 +5,14 @@ from functools import cache
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from methods.topology import UpdateSchedule
 from replication import config
 from replication.composition import compose
+from replication.structured import register
 from replication.study.tuning import load_space
 
 CONF = config.CONF
@@ -23,58 +26,114 @@ LEAST_UPDATES = 3
 
 
 @cache
-def content(study):
+def file(study):
     return yaml.safe_load(STUDIES[study].read_text())
 
 
+def content(study):
+    return file(study)["study"]
+
+
 @cache
-def base(*overrides):
-    """The configuration of a sweep's dense arm; composing takes long, so each is composed once."""
-    return compose(list(overrides)).config
+def base():
+    """The configuration without any override; composing takes long, so it is done once."""
+    return compose([]).config
 
 
-def options(arm):
-    """The values that an arm sets, nested by their dots."""
-    dots = [override.replace("method=", "method.name=", 1) for override in arm.split()]
-    return OmegaConf.to_container(OmegaConf.from_dotlist(dots))
+@cache
+def node(group, name):
+    """What a choice puts into a configuration: the content of its file, or its class's options."""
+    path = CONF / group / f"{name}.yaml"
+    register()
+    made = OmegaConf.load(path) if path.exists() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
+    options = OmegaConf.to_container(made)
+    for above in options.pop("defaults", ["_self_"])[:-1]:
+        options = merged(node(group, above), options)
+    return options
 
 
-def experiment(sweep, arm):
+def made_of(choices, changes=None):
+    """An experiment of one choice for each of some groups, and of options nested by group; without Hydra."""
+    chosen = {group: node(group, name) for group, name in choices.items()}
+    return config.build(merged(base() | chosen, changes or {}))
+
+
+PARSER = OverridesParser.create()
+
+
+def options(overrides):
+    """The values that overrides set, nested by their dots."""
+    nested = {}
+    for override in PARSER.parse_overrides(list(overrides)):
+        value = override.value()
+        for name in reversed(override.key_or_group.split(".")):
+            value = {name: value}
+        nested = merged(nested, value)
+    return nested
+
+
+def merged(config, changes):
+    """Nested options with some of them changed."""
+    both = dict(config)
+    for name, value in changes.items():
+        inside = isinstance(value, dict) and isinstance(both.get(name), dict)
+        both[name] = merged(both[name], value) if inside else value
+    return both
+
+
+@cache
+def arm_options(arm):
+    """The values that an arm sets, with the method by its name."""
+    method = re.search(r"method=(\w+)", arm)[1]
+    rest = options(o for o in arm.split() if not o.startswith("method="))
+    return merged({"method": {"name": method}}, rest)
+
+
+def setting(study, sweep):
+    """Choices of groups, and options, that a sweep's arms share: its overrides, or what its file sets."""
+    if "overrides" in sweep:
+        named = dict(o.split("=") for o in sweep["overrides"] if "." not in o.partition("=")[0])
+        changes = options(o for o in sweep["overrides"] if "." in o.partition("=")[0])
+    else:
+        named = {group.split("/")[1]: name for entry in file(study)["defaults"] for group, name in entry.items()}
+        changes = {name: value for name, value in file(study).items() if name not in ("defaults", "study")}
+    return {"recipe": f"{named['dataset']}-{named['model']}"} | named, changes
+
+
+def experiment(study, sweep, arm):
     """What composing the arm gives, without Hydra; a test compares the two."""
-    return _experiment(tuple(sweep["overrides"]), arm)
+    return _experiment(study, content(study)["sweeps"].index(sweep), arm)
 
 
 @cache
-def _experiment(overrides, arm):
-    given = options(arm)
-    stack = config.stacks().get(given["method"]["name"])
-    if stack is not None:
-        given["method"] = OmegaConf.to_container(OmegaConf.merge(stack, given["method"], {"name": "compose"}))
-    plain = base(*overrides)
-    merged = OmegaConf.to_container(OmegaConf.merge(plain | {"method": {}}, given))
-    return config.build(merged)
+def _experiment(study, index, arm):
+    choices, changes = setting(study, content(study)["sweeps"][index])
+    changes = merged(changes, arm_options(arm))
+    options_of_method = dict(changes["method"])
+    choices["method"] = options_of_method.pop("name")
+    items = options_of_method.get("methods")
+    if isinstance(items, dict):  # method.methods.0.interval=20 changes an item of a list
+        listed = node("method", choices["method"])["methods"]
+        options_of_method["methods"] = [merged(item, items.get(str(i), {})) for i, item in enumerate(listed)]
+    return made_of(choices, changes | {"method": options_of_method})
 
 
 def tasks(study):
     """Sweeps of a study and the task that a report puts their arms under."""
     for sweep in content(study)["sweeps"]:
-        name = sweep.get("task") or "/".join(options_of(sweep, key) for key in ("dataset", "model"))
-        yield name, sweep
-
-
-def options_of(sweep, key):
-    return next(o.partition("=")[2] for o in sweep["overrides"] if o.startswith(f"{key}="))
+        choices, _ = setting(study, sweep)
+        yield sweep.get("task") or f"{choices['dataset']}/{choices['model']}", sweep
 
 
 def densities(sweep, method):
-    found = [options(arm)["method"] for arm in sweep["arms"]]
+    found = [arm_options(arm)["method"] for arm in sweep["arms"]]
     return [given["density"] for given in found if given["name"] == method]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_the_pair_that_its_name_says(name):
     dataset, model = name.split("-")[:2]
-    made = compose([f"dataset={dataset}", f"model={model}", f"recipe={name}"])
+    made = made_of({"dataset": dataset, "model": model, "recipe": name})
     assert made.task == f"{dataset}/{model}"
     rates = made.recipe.rates(50)
     assert max(rates) <= made.recipe.learning_rate and min(rates) > 0
@@ -93,20 +152,29 @@ def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
     seen = set()
     for task, sweep in tasks(study):
         for arm in sweep["arms"]:
-            made = experiment(sweep, arm)
+            made = experiment(study, sweep, arm)
             arm_of_report = (task, made.label, made.config["replicate"])
             assert arm_of_report not in seen, arm_of_report
             seen.add(arm_of_report)
 
 
+@pytest.mark.slow
 def test_the_short_way_to_an_experiment_gives_what_composing_gives():
-    arms = {}
-    for study in LONG:
+    seen, arms = set(), []
+    for study in STUDIES:
         for _, sweep in tasks(study):
             for arm in sweep["arms"]:
-                arms.setdefault(arm.split()[0], (sweep, arm))
-    for sweep, arm in arms.values():
-        assert experiment(sweep, arm).config == compose([*sweep["overrides"], *arm.split()]).config, arm
+                method, *rest = arm.split()
+                own = sweep.get("overrides") or [f"{STUDIES[study].parent.name}={study}"]
+                new = {method, *(o.partition("=")[0] for o in rest), *(own if len(own) == 1 else map(key, own))} - seen
+                arms += [(study, sweep, own, arm)] if new else []
+                seen |= new
+    for study, sweep, own, arm in arms:
+        assert experiment(study, sweep, arm).config == compose([*own, *arm.split()]).config, (study, arm)
+
+
+def key(override):
+    return override.partition("=")[0]
 
 
 @pytest.mark.parametrize("study", LONG)
@@ -114,7 +182,7 @@ def test_schedules_of_methods_fit_into_every_budget(study):
     budgets = {"": {}} | content(study)["budgets"]
     for _, sweep in tasks(study):
         for arm in sweep["arms"]:
-            made = experiment(sweep, arm)
+            made = experiment(study, sweep, arm)
             for budget in budgets.values():
                 steps = max(1, round(made.recipe.steps * made.method.duration * budget.get("steps", 1.0)))
                 assert num_updates(made.method, len(made.method.positions(steps))) >= LEAST_UPDATES, (arm, budget)
@@ -122,15 +190,15 @@ def test_schedules_of_methods_fit_into_every_budget(study):
 
 def num_updates(method, steps):
     """Updates that a method's schedule has room for; endless for a method without one."""
-    parts = getattr(method, "parts", [getattr(method, "of", method)])
-    schedules = [part._schedule() if hasattr(part, "_schedule") else getattr(part, "update", None) for part in parts]
+    joined = getattr(method, "methods", [getattr(method, "of", method)])
+    schedules = [each._schedule() if hasattr(each, "_schedule") else getattr(each, "update", None) for each in joined]
     rooms = [(s.stop - s.start) * steps / s.interval for s in schedules if isinstance(s, UpdateSchedule)]
     return min(rooms, default=LEAST_UPDATES)
 
 
 def test_a_schedule_that_does_not_fit_would_be_found():
     arm = "method=dsc method.density=0.25 method.interval=100"
-    made = experiment(content("fashion_mnist")["sweeps"][0], arm)
+    made = experiment("fashion_mnist", content("fashion_mnist")["sweeps"][0], arm)
     assert num_updates(made.method, 200) < LEAST_UPDATES <= num_updates(made.method, 2150)
 
 
@@ -162,7 +230,7 @@ def test_a_verdict_has_its_controls(study):
 
 def missing_controls(sweep):
     """Compulsory controls that a sweep with the flagship lacks; none are due without it."""
-    names = [options(arm)["method"]["name"] for arm in sweep["arms"]]
+    names = [arm_options(arm)["method"]["name"] for arm in sweep["arms"]]
     wanted = densities(sweep, "dsc")
     if not wanted:
         return []
@@ -171,7 +239,7 @@ def missing_controls(sweep):
         missing.append("dense once more")
     if len(densities(sweep, "dense_small")) < 4:
         missing.append("four widths of dense_small")
-    if {options(arm)["method"].get("duration") for arm in sweep["arms"]} < {0.1, 0.25, 0.5}:
+    if {arm_options(arm)["method"].get("duration") for arm in sweep["arms"]} < {0.1, 0.25, 0.5}:
         missing.append("dense_short at 10, 25 and 50 %")
     if not {"random_erk", "random_static"} & set(names):
         missing.append("a random static mask")

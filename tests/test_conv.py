@@ -1,5 +1,6 @@
 """Convolutions under weight masks and operand selections equal the oracle of masked and unfolded products."""
 
+import copy
 import math
 
 import pytest
@@ -15,20 +16,19 @@ from methods.execution.loss import cross_entropy
 from methods.execution.parts import Weights
 from methods.execution.prunable import prunable_layers
 from methods.execution.session import Session
-from methods.execution.storage.selected import SelectiveConv2d
-from methods.products import ALL, exact
+from methods.execution.storage.masked import mask_layer
+from methods.execution.storage.selected import select_layer
 from replication.config import registry
 
 
 def selective(conv, mask=None, operands=False):
-    """A layer under a mask [O, I kh kw], through the products or through the convolution."""
-
-    def execute(name, product, left, right, forward):
-        selection = exact(product, ALL)
-        part = {"FORWARD": "right", "INPUT_GRAD": "right", "WEIGHT_GRAD": "out"}[product.name]
-        return Masked().run(product, left, right, selection._replace(**{part: mask})), selection
-
-    return SelectiveConv2d(conv, "conv", execute, lambda name, product, tokens: mask, operands)
+    """A copy of a convolution under a mask [O, I kh kw], through its products or as a convolution; weights are kept."""
+    layer = mask_layer(copy.deepcopy(conv), "conv", keeps=True)
+    if operands:
+        select_layer(layer, "conv", None, Masked())
+    if mask is not None:
+        layer.active = mask.view_as(layer.weight)
+    return layer
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,7 +90,7 @@ class Standardised(nn.Conv2d):
     "conv", [Standardised(2, 3, 3), nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3))], ids=["own", "norm"]
 )
 def test_a_convolution_of_another_kind_is_refused(conv):
-    with pytest.raises(ValueError, match="conv: .* is a convolution with a forward pass or a parametrization"):
+    with pytest.raises(ValueError, match=r"conv: .* is a \w+ with a forward pass or a parametrization"):
         selective(conv)
 
 
@@ -144,13 +144,14 @@ def test_methods_of_weights_train_convolutions_at_their_density(name):
         session.step()
         optimizer.zero_grad()
     assert float(cross_entropy(model, x, y, "mean").detach()) < first
-    assert set(session.layers) == {"0", "3", "6"} and session.layers["3"].weight.shape == (16, 72)
+    assert set(session.layers) == {"0", "3", "6"} and session.layers["3"].weight.shape == (16, 8, 3, 3)
     if name not in ("top_kast",):
         assert abs(session.density() - 0.3) < 0.01
         for layer, mask in session.active.items():
-            assert not session.layers[layer].weight.detach()[~mask].any()
-            state = optimizer.state[session.layers[layer].weight]["momentum_buffer"]
-            assert state.shape == mask.shape and not state[~mask].any()
+            weight = session.layers[layer].weight
+            assert not weight.detach().flatten(1)[~mask].any()
+            state = optimizer.state[weight]["momentum_buffer"]
+            assert state.shape == weight.shape and not state.flatten(1)[~mask].any()
         assert session.ideal_flops < session.executed_flops
 
 

@@ -1,62 +1,164 @@
-"""The same promises on a CUDA device; skipped where there is none."""
+"""What runs on a GPU, on the pretend device and, where there is one, on a real one: whole runs, and every method."""
 
 import dataclasses
+import sys
+import tempfile
 
 import pytest
 import torch
 
-import methods
-from methods.base import Method
-from methods.execution.session import Session
-from replication.registry import discover
-from tests.conformance import BATCH, INPUTS, TARGETS, network, small_options
+from replication.composition import compose
+from replication.energy.sources import choose
+from replication.run import run
+from tests.conformance import small_options
+from tests.on_device import OnDevice, waits
+from tests.pretend_device import pretend_device
+from tests.test_matrix import METHODS, expected_refusals, options
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_trains_on_the_gpu(name, precision):
-    method = METHODS[name]
-    model = network(method.width).cuda()
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, fused=True)
-    units = {group: torch.arange(64) % 4 == 0 for group in ("2", "4")} if method.reference else None
-    session = Session(model, method, optimizer, total_steps=48, reference=units)
-    x, y = INPUTS[:BATCH].cuda(), TARGETS[:BATCH].cuda()
-    losses = []
-    for _ in range(48):
-        with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-            loss = torch.nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        session.step()
-        optimizer.zero_grad()
-        losses.append(float(loss))
-    assert losses[-1] < losses[0]
+REAL = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+SHORT = [
+    *("dataset=digits", "model=mlp", "model.widths=[32,32]", "recipe.batch_size=16", "recipe.steps=24"),
+    *("trainer=gpu", "trainer.segments=3", "trainer.checkpoint_every_s=0"),
+]
+ARMS = {
+    "dense": ["method=dense"],
+    "rigl": ["method=rigl", "method.density=0.25", "method.update.interval=5"],
+    "dsc": ["method=dsc", "method.density=0.25", "method.interval=4", "method.observe_every=3"],
+    "infobatch": ["method=infobatch"],
+}
 
 
-def test_compact_equals_masked_on_the_gpu():
+class Driver:
+    """In the place of the library that asks the driver: every answer is 0."""
+
+    def __getattr__(self, name):
+        return lambda *arguments: 0
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    """A machine with one pretend GPU; its runs measure nothing, so they wait for no other run of this machine."""
+    monkeypatch.setitem(sys.modules, "pynvml", Driver())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pretend_device() as log:
+        yield log
+
+
+@pytest.fixture(params=["pretend", pytest.param("real", marks=REAL)])
+def gpu(request):
+    """A machine with one GPU."""
+    if request.param == "pretend":
+        request.getfixturevalue("pretend")
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(step):
+    def progress(done, total):
+        if done > step:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_ends_and_after_a_kill_resumes_to_the_same_weights(arm, tmp_path, gpu):
+    whole = run(compose([*SHORT, *ARMS[arm], f"results={tmp_path}/whole"])).record
+    assert whole["status"] == "finished"
+    parts = [*SHORT, *ARMS[arm], f"results={tmp_path}/parts"]
+    with pytest.raises(Killed):
+        run(compose(parts), progress=killed_after(12))
+    result = run(compose(parts))
+    assert result.action == "resumed"
+    assert result.record["weights_sha256"] == whole["weights_sha256"]
+    assert result.record["quality"]["test"] == whole["quality"]["test"]
+    assert result.record["flops"] == whole["flops"]
+
+
+def test_a_run_that_diverges_on_a_gpu_is_recorded_as_such(tmp_path, gpu):
+    overrides = [*SHORT, "recipe.learning_rate=1e30", "recipe.clip=null", f"results={tmp_path}"]
+    assert run(compose(overrides)).record["status"] == "diverged"
+
+
+@pytest.mark.parametrize("arm", ["dense", "rigl"])
+def test_a_run_on_the_pretend_device_ends_with_the_weights_of_the_cpu(arm, tmp_path, pretend):
+    hashes = set()
+    for trainer in ("gpu", "cpu"):
+        overrides = [*SHORT, *ARMS[arm], f"trainer={trainer}", "trainer.precision=float32", f"results={tmp_path}"]
+        hashes.add(run(compose(overrides)).record["weights_sha256"])
+    assert len(hashes) == 1
+
+
+def three_steps(method, model):
+    """Loss of the last of three steps on the device; ValueError where the method refuses the model."""
+    units = None
+    if method.reference:
+        groups = OnDevice(METHODS["dsc"](interval=3), model).session.unit_counts()
+        units = {name: torch.arange(group["size"]) % 2 == 0 for name, group in groups.items()}
+    training = OnDevice(method, model, units)
+    return float([training.step(batch) for batch in training.batches(3)][-1])
+
+
+@pytest.mark.parametrize("model", ["mlp", "vit", "gpt", "small_cnn"])
+def test_every_method_takes_three_steps_on_the_device(model, gpu):
+    refused, wrong = set(), {}
+    for name, cls in METHODS.items():
+        try:
+            few = {"rounds": 3} if name == "synflow" else {}
+            loss = three_steps(cls(**options(cls) | few), model)
+            if not loss < 100:
+                wrong[name] = f"loss {loss}"
+        except ValueError:
+            refused.add(name)
+        except Exception as error:
+            wrong[name] = f"{type(error).__name__}: {error}"
+    assert not wrong and refused == expected_refusals(model)
+
+
+class DrawsOnTheCpu(METHODS["set"]):
+    """Scores the weights that could grow by a draw on the CPU."""
+
+    def grow_score(self, layer, net):
+        return torch.rand(layer.weight.shape, generator=net.generator)
+
+
+def test_a_method_that_forgets_the_device_is_found(pretend):
+    with pytest.raises(RuntimeError, match="same device"):
+        three_steps(DrawsOnTheCpu(**options(DrawsOnTheCpu)), "mlp")
+
+
+def test_compact_equals_masked_on_the_device(gpu):
     outputs = []
     for units in ("compact", "masked"):
-        method = dataclasses.replace(METHODS["dsc"], units=units)
-        model = network().cuda()
-        optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        session = Session(model, method, optimizer, total_steps=48)
-        for _ in range(48):
-            torch.nn.functional.cross_entropy(model(INPUTS[:BATCH].cuda()), TARGETS[:BATCH].cuda()).backward()
-            session.step()
-            optimizer.zero_grad()
-        outputs.append(model(INPUTS.cuda()))
-    torch.testing.assert_close(*outputs, rtol=1e-3, atol=1e-4)
+        training = OnDevice(dataclasses.replace(METHODS["dsc"](**options(METHODS["dsc"])), units=units), "mlp")
+        for batch in training.batches(9):
+            training.step(batch)
+        outputs.append(training.model(training.training.inputs))
+    torch.testing.assert_close(*outputs, rtol=1e-2, atol=1e-2)  # the products are in bfloat16
 
 
-def test_the_energy_counter_of_the_gpu_runs_forward():
-    from replication.energy.sources import choose
+@pytest.mark.parametrize("name", ["dense", "random_erk", "rigl", "set", "gmp", "dsc"])
+def test_a_plain_step_does_not_wait_for_the_device(name, pretend):
+    found = small_options(METHODS[name])
+    found.pop("observe_every", None)  # a step that is observed waits
+    assert not waits(METHODS[name](**found), "mlp", pretend).plain
 
+
+def test_the_count_of_waits_sees_those_of_a_choice_per_batch(pretend):
+    plain, _ = waits(METHODS["swat"](), "mlp", pretend)
+    assert plain and all(place.startswith("methods/") for _, place in plain)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_energy_counter_of_the_gpu_counts_what_the_gpu_does():
     source = choose("zeus-gpu", "cuda")
     a = torch.randn(4096, 4096, device="cuda")
+    source.synchronize()
     before = source.joules()
-    for _ in range(200):
+    for _ in range(2000):  # long enough for a counter that steps every tenth of a second
         a @ a
     source.synchronize()
-    assert source.joules() >= before and source.evidence == "measured"
+    assert source.joules() > before and source.evidence == "measured"

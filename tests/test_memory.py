@@ -5,9 +5,10 @@ from collections import Counter
 import pytest
 import torch
 
-from methods import ngram_tables
+from methods.execution.parts import Modules
 from methods.execution.session import Session
 from methods.selective.memory import HashedGrams, Memory, ProductKeys
+from methods.tools import ngram_tables
 from methods.tools.ngram_tables import NgramTables
 from methods.views import Batch
 from tests.conformance import TARGETS, TOKENS, Training, network
@@ -91,7 +92,7 @@ def test_hashed_rows_depend_on_the_whole_gram_and_on_nothing_else():
 @pytest.mark.parametrize("kind", ["hashed", "product_keys"])
 def test_the_optimizer_touches_only_rows_that_were_looked_up(kind):
     training = Training(Memory(kind=kind, order=3, rows=512, keys=24, top=2, heads=1))
-    (table,) = training.session.sparse_optimizer.param_groups[0]["params"]
+    (table,) = training.session.part(Modules).sparse_optimizer.param_groups[0]["params"]
     before, touched = table.detach().clone(), torch.zeros(len(table), dtype=torch.bool)
 
     def look(t):
@@ -100,7 +101,7 @@ def test_the_optimizer_touches_only_rows_that_were_looked_up(kind):
         touched.logical_or_(changed)
 
     training.run(2, each=look)
-    state = training.session.sparse_optimizer.state[table]
+    state = training.session.part(Modules).sparse_optimizer.state[table]
     assert not state["exp_avg_sq"][~touched].any()
     assert all(p is not table for p in training.session.dense_parameters())
 
@@ -117,7 +118,7 @@ def test_tables_do_not_memorise_what_is_random():
     for kind in ("counted", "hashed"):
         training = Training(Memory(kind=kind, order=3, rows=64)).run()
         training.model.eval()
-        losses[kind] = float(training.session.loss(training.model, training.inputs, training.targets, "mean"))
+        losses[kind] = float(training.session.context.loss(training.model, training.inputs, training.targets, "mean"))
     assert losses["counted"] < 2.2 and losses["hashed"] < 2.2  # the logarithm of 8 is 2.08: neither memorises
 
 

@@ -62,7 +62,7 @@ def step(session, *gradients):
     """One step with these gradients; default zero."""
     for name, layer in session.layers.items():
         grad = gradients[int(name)].clone() if gradients else torch.zeros_like(layer.weight)
-        layer.weight.grad = grad if session.dense_grad_now else grad * session.trained.get(name, 1)
+        layer.weight.grad = grad if session.part(Weights).dense_grad_now else grad * session.trained.get(name, 1)
     session.step()
     session.optimizer.zero_grad()
 
@@ -90,7 +90,7 @@ def everywhere(tensor):
 def test_t7_the_number_of_weights_is_exact_at_any_density_from_the_first_step(name):
     method = dataclasses.replace(METHODS[name], density=0.137)
     training, wrong = Training(method), []
-    total, steps = sum(training.session.prunable.values()), training.session.total_steps
+    total, steps = sum(training.session.accounts.prunable.values()), training.session.total_steps
 
     def expected(done):
         return round((method.density_at(done, steps) if hasattr(method, "density_at") else 0.137) * total)
@@ -110,10 +110,7 @@ def test_t7_the_number_of_weights_is_exact_at_any_density_from_the_first_step(na
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "top_kast"])
 def test_t9_t10_weight_decay_and_momentum_never_move_a_missing_weight(name):
-    training = Training(METHODS[name])
-    training.optimizer = training.session.optimizer = torch.optim.SGD(
-        training.model.parameters(), 0.05, momentum=0.9, weight_decay=0.1
-    )
+    training = Training(METHODS[name], make=lambda p, _: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.1))
 
     def check(t):
         for layer, mask in t.session.active.items():
@@ -137,8 +134,8 @@ def test_t13_masks_and_memory_come_back_bitwise_and_the_run_goes_on_alike(name):
     assert any(not torch.equal(before[layer], mask) for layer, mask in whole.session.active.items())
     for t in (whole, resumed):
         t.run()
-    for kind in ("active", "trained", "memory"):
-        a, b = getattr(whole.session, kind), getattr(resumed.session, kind)
+    kept = [(t.session.active, t.session.trained, t.session.members[0].memory) for t in (whole, resumed)]
+    for a, b in zip(*kept, strict=True):
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -148,7 +145,7 @@ def test_t1_growth_reads_a_dense_gradient_and_pays_for_it(name):
         training = Training(method).run(step)
         session = training.session
         x, y = INPUTS[:BATCH], TARGETS[:BATCH]
-        return session.count_step(lambda: session.loss(training.model, x, y, "mean").backward()).ideal
+        return session.count_step(lambda: session.context.loss(training.model, x, y, "mean").backward()).ideal
 
     method = METHODS[name]
     sparse = cost(Set(density=0.25, update=EVERY_6), 6)
@@ -350,19 +347,20 @@ def test_deepr_signs_never_change_and_the_number_stays_over_many_deaths():
     torch.manual_seed(0)
     for density in (0.1, 0.9, 1.0):  # near 1 there are fewer places than deaths
         session = session_of(Deepr(density=density, l1=0.0, noise=3.0), torch.randn(16, 16))
-        sign, number, ever = session.memory["sign.0"].clone(), round(density * 256), session.active["0"].clone()
+        sign, ever = session.members[0].memory["sign.0"].clone(), session.active["0"].clone()
+        number = round(density * 256)
         for _ in range(20):
             step(session, torch.randn(16, 16))
             assert int(session.active["0"].sum()) == number
             assert torch.equal(weights_of(session)["0"].sign(), sign * session.active["0"])
             ever |= session.active["0"]
-        assert torch.equal(session.memory["sign.0"], sign)
+        assert torch.equal(session.members[0].memory["sign.0"], sign)
         assert density > 0.5 or int(ever.sum()) > 2 * number
 
 
 def test_deepr_draws_signs_for_weights_that_start_at_zero():
     session = session_of(Deepr(density=0.5), torch.zeros(40, 40))
-    sign = session.memory["sign.0"]
+    sign = session.members[0].memory["sign.0"]
     assert set(sign.unique().tolist()) == {-1.0, 1.0} and abs(float(sign.mean())) < 0.1
 
 
@@ -420,7 +418,7 @@ def test_dsr_adapts_the_threshold_to_the_wanted_number(threshold, factor):
     weight = torch.linspace(0.0, 1.0, 2500).view(50, 50)  # a tenth lies below 0.1
     session = session_of(Dsr(density=1.0, threshold=threshold, drop=0.1, tolerance=0.1), weight)
     step(session)
-    assert float(session.memory["threshold"]) == pytest.approx(threshold * factor)
+    assert float(session.members[0].memory["threshold"]) == pytest.approx(threshold * factor)
 
 
 # ---- SNFS --------------------------------------------------------------------------------------------------------
@@ -471,7 +469,7 @@ def test_itop_remembers_the_fraction_of_weights_that_ever_existed(grow):
     method, union = RiglItop(density=0.2, grow=grow, update=WHOLE_RUN), {}
     training = Training(method)
     union = {name: mask.clone() for name, mask in training.session.active.items()}
-    assert explored(training.session.memory) == pytest.approx(0.2, abs=1e-3)
+    assert explored(training.session.members[0].memory) == pytest.approx(0.2, abs=1e-3)
 
     def collect(t):
         for name, mask in t.session.active.items():
@@ -479,7 +477,7 @@ def test_itop_remembers_the_fraction_of_weights_that_ever_existed(grow):
 
     training.run(each=collect)
     rate = sum(int(mask.sum()) for mask in union.values()) / sum(mask.numel() for mask in union.values())
-    assert explored(training.session.memory) == rate > 0.3
+    assert explored(training.session.members[0].memory) == rate > 0.3
     assert method.parts()[0].gradient is (Gradient.ALL if grow == "gradient" else Gradient.NONE)
 
 
@@ -512,8 +510,8 @@ def test_top_kast_computes_with_a_and_trains_b():
         with torch.no_grad():
             reference[int(name)].weight.mul_(session.active[name])
     torch.testing.assert_close(model(INPUTS), reference(INPUTS))
-    session.loss(model, INPUTS, TARGETS, "mean").backward()
-    session.loss(reference, INPUTS, TARGETS, "mean").backward()
+    session.context.loss(model, INPUTS, TARGETS, "mean").backward()
+    session.context.loss(reference, INPUTS, TARGETS, "mean").backward()
     for name in start:
         expected = reference[int(name)].weight.grad * session.trained[name]
         torch.testing.assert_close(session.layers[name].weight.grad, expected)
@@ -528,9 +526,9 @@ def test_top_kast_computes_with_a_and_trains_b():
     ids=["adamw", "sgd"],
 )
 def test_t9_t10_top_kast_leaves_weights_outside_b_alone_whatever_the_optimizer_does(optimizer):
-    training = Training(TopKast(density=0.1, extra=0.1, update=UpdateSchedule(5, 0.0, 1.0)))
+    method = TopKast(density=0.1, extra=0.1, update=UpdateSchedule(5, 0.0, 1.0))
+    training = Training(method, make=lambda parameters, _: optimizer(parameters))
     session = training.session
-    training.optimizer = session.optimizer = optimizer(training.model.parameters())
     before, seen = {}, {"returned": 0}
 
     def remember():

@@ -11,6 +11,7 @@ from methods.dense.dense import Dense
 from methods.execution.blocks import find_blocks, run_on_tokens
 from methods.execution.kernels.gathered import Gathered
 from methods.execution.kernels.masked import Masked
+from methods.execution.parts import Samples
 from methods.execution.session import Session
 from methods.products import ALL, Product, Selection
 from methods.selective.activation_topk import ActivationTopk
@@ -261,9 +262,9 @@ def test_infobatch_keeps_the_expectation_of_the_gradient():
 def test_the_session_remembers_the_losses_and_trains_the_weighted_sum():
     training = Training(Infobatch()).run(1)
     session, rows = training.session, torch.arange(BATCH) * 5
-    assert int((~session.example_losses.isnan()).sum()) == BATCH
+    assert int((~session.part(Samples).example_losses.isnan()).sum()) == BATCH
     loss = F.cross_entropy(network()(INPUTS[rows]), TARGETS[rows], reduction="none")
-    torch.testing.assert_close(session.example_losses[rows], loss.detach())
+    torch.testing.assert_close(session.part(Samples).example_losses[rows], loss.detach())
     before = session.executed_flops
     session.backward(INPUTS[rows], TARGETS[rows], rows)
     assert session.executed_flops - before < before, "the second pass over the same examples is smaller"
@@ -316,17 +317,17 @@ def test_tokens_left_out_pass_unchanged_and_the_others_see_only_each_other(kind)
 
 def test_random_ltd_starts_with_a_part_of_the_tokens_and_ends_with_all():
     method, generator = RandomLtd(start=0.25, end=0.5, whole=1), torch.Generator().manual_seed(0)
-    assert len(method.select_tokens(0, 100, 1, 4, 64, generator)) == 16
-    half = method.select_tokens(25, 100, 2, 4, 64, generator)
+    assert len(method.select(0, 100, 1, 4, 64, generator)) == 16
+    half = method.select(25, 100, 2, 4, 64, generator)
     assert len(half) == 40 and torch.equal(half, half.unique())  # ascending, so that causal order stays
-    assert method.select_tokens(50, 100, 1, 4, 64, generator) is None
-    assert all(method.select_tokens(0, 100, end, 4, 64, generator) is None for end in (0, 3))
+    assert method.select(50, 100, 1, 4, 64, generator) is None
+    assert all(method.select(0, 100, end, 4, 64, generator) is None for end in (0, 3))
 
 
 def test_layers_drop_by_depth_in_training_alone():
     method, generator = LayerDrop(drop=0.8), torch.Generator().manual_seed(0)
     dropped = [
-        sum(method.select_tokens(0, 1, i, 4, 9, generator) is not None for _ in range(2000)) / 2000 for i in range(4)
+        sum(method.select(0, 1, i, 4, 9, generator) is not None for _ in range(2000)) / 2000 for i in range(4)
     ]
     assert dropped == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.04)
     model, inputs, targets = transformer("vit", 1.0)
@@ -372,7 +373,7 @@ def test_images_grow_and_the_vision_transformer_reads_every_size():
     session.model.train()
     session.backward(inputs[:4], targets[:4])
     small = session.executed_flops
-    session.step_index = 60
+    session.context.step = 60
     session.backward(inputs[:4], targets[:4])
     assert session.executed_flops - small > 3 * small
 

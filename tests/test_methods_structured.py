@@ -65,10 +65,8 @@ def test_t8_every_linear_weight_counts_and_no_bias_norm_embedding_or_vocabulary_
 
 @pytest.mark.parametrize("name", [name for name in MASKED if name != "nm"])
 def test_t9_t10_weight_decay_and_momentum_never_move_a_missing_weight(name):
-    training, gone = Training(MASKED[name]), []
-    training.optimizer = training.session.optimizer = torch.optim.SGD(
-        training.model.parameters(), 0.05, momentum=0.9, weight_decay=0.1
-    )
+    sgd = lambda p, _: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.1)  # noqa: E731
+    training, gone = Training(MASKED[name], make=sgd), []
 
     def check(t):
         for layer, mask in t.session.active.items():
@@ -225,7 +223,7 @@ def test_chase_removes_the_weakest_neurons_on_the_cubic_schedule_and_they_stay_a
 
     def check(training):
         for name, before in rows.items():
-            now = training.session.memory[f"rows.{name}"]
+            now = training.session.members[0].memory[f"rows.{name}"]
             assert not (now & ~before).any(), "a removed neuron has returned"
             assert not training.session.active[name][~now].any()
             rows[name] = now.clone()

@@ -1,18 +1,20 @@
-import dataclasses
+import base64
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 import torch
 
-from replication import config as configuration
 from replication.composition import compose
 from replication.datasets.base import sealed
 from replication.energy.ledger import Ledger
@@ -20,7 +22,7 @@ from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import TrainingModule, evaluate
 from replication.record import FIELDS, read_record, write_record
-from replication.run import fail, fit, run, run_folder
+from replication.run import fail, fit, metering_lock, run, run_folder
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
 MODEL = ["model.widths=[64,64]"]
@@ -33,6 +35,13 @@ ARMS = {
 
 def experiment(folder, *overrides):
     return compose([*SHORT, *MODEL, f"results={folder}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Arm -> its whole run, made once for all tests that only look at it."""
+    folder = tmp_path_factory.mktemp("finished")
+    return cache(lambda arm: run(experiment(folder, *ARMS[arm])))
 
 
 class Killed(Exception):
@@ -59,54 +68,53 @@ def comparable(record):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path):
-    whole = run(experiment(tmp_path / "whole", *ARMS[arm])).record
+def test_an_interrupted_run_ends_with_the_same_weights_and_record(arm, tmp_path, finished):
+    whole = finished(arm).record
     for step in (5, 15, 25, 35):
         with pytest.raises(Killed):
-            run(experiment(tmp_path / "parts", *ARMS[arm]), progress=kill_after(step))
-    result = run(experiment(tmp_path / "parts", *ARMS[arm]))
+            run(experiment(tmp_path, *ARMS[arm]), progress=kill_after(step))
+    result = run(experiment(tmp_path, *ARMS[arm]))
     assert result.action == "resumed"
     assert result.record["weights_sha256"] == whole["weights_sha256"]
     assert comparable(result.record) == comparable(whole)
     assert result.record["attempts"] == 5 and whole["attempts"] == 1
 
 
-def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path):
-    overrides = ["recipe.steps=2000", "trainer.segments=20", *ARMS["dsc"]]
-    whole = run(experiment(tmp_path / "whole", *overrides)).record
-    target = experiment(tmp_path / "killed", *overrides)
-    folder = run_folder(target.config)
-    command = [sys.executable, "-m", "replication.train", *SHORT, *MODEL, *overrides, f"results={tmp_path}/killed"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL)
-    while not (folder / "checkpoint.ckpt").exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and read_record(folder) is None
-    record = run(target).record
-    assert record["weights_sha256"] == whole["weights_sha256"]
-    assert record["segments"] == 2
-    assert record["energy"]["spent_j"] >= record["energy"]["productive_j"] > 0
+def run_until_killed(folder, overrides, step):
+    def progress(done, total):
+        if done > step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(experiment(folder, *overrides), progress=progress)
+
+
+def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fork_server):
+    process = fork_server.Process(target=run_until_killed, args=(tmp_path, ARMS["dsc"], 15))
+    process.start()
+    process.join()
+    target = experiment(tmp_path, *ARMS["dsc"])
+    assert process.exitcode == -signal.SIGKILL and read_record(run_folder(target.config)) is None
+    result = run(target)
+    assert result.action == "resumed" and result.record["segments"] == 2
+    assert result.record["weights_sha256"] == finished("dsc").record["weights_sha256"]
+    assert result.record["energy"]["spent_j"] >= result.record["energy"]["productive_j"] > 0
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     sweep = "{overrides: [dataset=digits, model=mlp, recipe.steps=4000], seeds: 1, seconds: 1, arms: [method=dense]}"
     (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "long.yaml").write_text(f"title: Long\nsweeps: [{sweep}]\n")
-    code = (
-        "import pathlib, sys; from replication import reproduce; from replication.study import suite; "
-        "suite.CONF = pathlib.Path(sys.argv[3]); sys.exit(reproduce.main())"
-    )
-    arguments = ["long", "--results", tmp_path, "--reports", tmp_path / "reports"]
+    (tmp_path / "suite" / "long.yaml").write_text(f"study: {{title: Long, sweeps: [{sweep}]}}\n")
+    arguments = ["long", "--config-dir", tmp_path, "--results", tmp_path, "--reports", tmp_path / "reports"]
     with open(tmp_path / "log", "w") as log:
-        command = [sys.executable, "-c", code, *arguments]
+        command = [sys.executable, "-m", "replication.reproduce", *arguments]
         process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=log, stderr=log)
     while not list(tmp_path.rglob("energy.jsonl")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(by)
     assert process.wait(30) == (130 if by is signal.SIGTERM else -by)
     folder = next(tmp_path.rglob("energy.jsonl")).parent
-    with filelock.FileLock(Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock", timeout=60):
+    with metering_lock().acquire(timeout=60):
         record = read_record(folder)  # the run has let go of the machine
     assert record is None or record["status"] == "finished"
     said = (tmp_path / "log").read_text()
@@ -121,21 +129,31 @@ def test_a_finished_run_is_skipped_and_a_failed_one_is_not(tmp_path):
     assert run(target).action == "skipped"
 
 
-def test_the_record_has_every_field_of_the_schema_and_both_flops(tmp_path):
-    record = run(experiment(tmp_path, *ARMS["rigl"])).record
+def test_the_record_has_every_field_of_the_schema_and_both_flops(finished):
+    record = finished("rigl").record
     assert set(record) == set(FIELDS)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["simulated"] and record["flops"]["ideal"] < 0.5 * record["flops"]["executed"]
     assert record["density"]["prunable"] == pytest.approx(0.1, abs=1e-3)
     assert record["energy"]["training_j"] > 0 and record["energy"]["evidence"] in ("estimated", "measured")
     assert len(record["quality"]["curve"]) == 4 and record["quality"]["test"]["num_examples"] == 360
+    right = np.unpackbits(np.frombuffer(base64.b64decode(record["quality"]["correct"]), np.uint8))[:360]
+    assert right.mean() == pytest.approx(record["quality"]["test"]["accuracy"])
+    assert record["density_curve"][-1] == {"step": 40, "layers": record["density"]["layers"]}
+    assert set(record["time"]["phases_s"]) == {"setup", "train", "select", "eval", "account", "checkpoint"}
 
 
-def test_executed_flops_of_a_dense_run_are_those_of_the_formula(tmp_path):
-    record = run(experiment(tmp_path)).record
+def test_executed_flops_of_a_dense_run_are_those_of_the_formula(finished):
+    record = finished("dense").record
     weights, first = 64 * 64 + 64 * 64 + 64 * 10, 64 * 64
     assert record["flops"]["executed"] == 40 * 16 * 2 * (3 * weights - first)  # the input needs no gradient
     assert record["flops"]["executed"] == record["flops"]["ideal"]
+
+
+def test_the_flops_of_a_record_are_those_of_its_curve_and_its_own_selection(tmp_path):
+    record = run(experiment(tmp_path, *ARMS["dsc"])).record
+    flops, curve = record["flops"], record["quality"]["curve"]
+    assert 0 < flops["selection"] < flops["ideal"] <= flops["executed"] == curve[-1]["executed_flops"]
 
 
 def test_a_run_that_diverges_is_recorded_as_such(tmp_path):
@@ -157,6 +175,21 @@ def test_the_test_split_is_out_of_reach_while_a_run_trains(tmp_path):
 
     run(target, progress=peek)
     assert seen and len(target.dataset.test().inputs) == 360
+
+
+def test_a_run_is_measured_alone_on_its_machine(tmp_path, monkeypatch):
+    refused = []
+
+    def enter(done, total):
+        try:
+            metering_lock().acquire(timeout=0).lock.release()
+        except filelock.Timeout:
+            refused.append(done)
+
+    run(experiment(tmp_path), progress=enter)
+    assert refused == [10, 20, 30, 40]
+    monkeypatch.delenv("HUNDREDFOLD_LOCK")
+    assert Path(metering_lock().lock_file).parent == Path(tempfile.gettempdir()), "one lock, whatever the folder"
 
 
 def training_module(folder, *overrides):
@@ -218,17 +251,17 @@ def test_equal_seeds_give_equal_initial_weights_and_data_order_across_methods(tm
     assert torch.equal(rows.sort().values, torch.arange(1200))
 
 
-def test_identity_covers_what_decides_the_result_and_nothing_else(tmp_path):
-    base = experiment(tmp_path).config
-    same = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
-    other = ["seed=1", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]
-    for override in same:
-        assert configuration.run_id(experiment(tmp_path, override).config) == configuration.run_id(base)
-    for override in other:
-        assert configuration.run_id(experiment(tmp_path, override).config) != configuration.run_id(base)
-    rigl = experiment(tmp_path, "method=rigl").config["method"]
-    fields = {f.name for f in dataclasses.fields(configuration.registry("method")["rigl"])}
-    assert set(rigl) == fields | {"name"}  # defaults are written out, so that a changed default cannot alias
+def test_a_method_draws_by_the_seed_of_its_run(tmp_path):
+    chosen = []
+    for seed in (0, 0, 1):
+        module = training_module(tmp_path, "method=random_static", "method.density=0.5", f"seed={seed}")
+        chosen.append(torch.cat([p.detach().flatten() != 0 for p in module.model.parameters() if p.ndim > 1]))
+    assert torch.equal(chosen[0], chosen[1]) and not torch.equal(chosen[0], chosen[2])
+
+
+def test_a_small_dense_network_is_built_narrower(tmp_path):
+    module = training_module(tmp_path, "method=dense_small", "method.density=0.25")
+    assert [tuple(p.shape) for p in module.model.parameters() if p.ndim > 1] == [(16, 64), (16, 16), (10, 16)]
 
 
 def test_dsc_frozen_starts_from_the_units_of_the_dsc_run(tmp_path):
@@ -251,9 +284,8 @@ def test_an_unwritable_folder_and_a_corrupted_record_get_one_sentence_each(tmp_p
         run(target)
 
 
-def test_a_record_with_a_missing_field_is_refused(tmp_path):
-    record = run(experiment(tmp_path)).record
-    del record["flops"]
+def test_a_record_with_a_missing_field_is_refused(tmp_path, finished):
+    record = {name: value for name, value in finished("dense").record.items() if name != "flops"}
     with pytest.raises(ValueError, match="missing, unknown or null: flops"):
         write_record(tmp_path, record)
 
@@ -266,10 +298,8 @@ def test_the_learning_rate_rises_and_ends_at_zero():
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path):
-    eager, compiled = (
-        run(experiment(tmp_path / on, *ARMS["dsc"], f"trainer.compile={on}")).record for on in ("false", "true")
-    )
+def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
+    eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
     assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
     assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
 

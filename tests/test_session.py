@@ -97,6 +97,18 @@ def test_the_session_keeps_a_method_within_its_topology():
         assert not training.session.layers[name].weight.detach()[~mask].any()
 
 
+def test_of_parameters_that_a_method_adds_matrices_decay_and_vectors_do_not():
+    @dataclasses.dataclass(frozen=True)
+    class Wider(Method):
+        def adapt(self, model, site):
+            model.append(nn.Linear(4, 4))
+
+    training = Training(Wider())
+    added = {training.model[-1].weight: 0.1, training.model[-1].bias: 0.0}
+    decays = {p: group["weight_decay"] for group in training.optimizer.param_groups for p in group["params"]}
+    assert {p: decays[p] for p in added} == added
+
+
 def test_autocast_reaches_the_selected_products():
     training = Training(Set(density=0.5))
     with torch.autocast("cpu", torch.bfloat16):

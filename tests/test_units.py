@@ -88,8 +88,7 @@ def test_compact_and_masked_training_agree_with_units_leaving_and_returning(cls,
     method = cls(density=0.25, interval=6, observe_every=2)
     trainings = []
     for units in ("compact", "masked"):
-        training = Training(dataclasses.replace(method, units=units))
-        training.optimizer = training.session.optimizer = make(training.model.parameters(), 3e-3)
+        training = Training(dataclasses.replace(method, units=units), make=make)
         trainings.append(training.run())
     compact, masked = trainings
     for name, alive in compact.session.part(Units).store.alive.items():
@@ -98,23 +97,38 @@ def test_compact_and_masked_training_agree_with_units_leaving_and_returning(cls,
     assert sum(p.numel() for p in compact.model.parameters()) < sum(p.numel() for p in masked.model.parameters())
 
 
-def test_survivors_keep_moments_and_new_units_start_at_the_mean_of_the_layer():
+MOMENTS = {
+    torch.optim.AdamW: (["exp_avg"], ["exp_avg_sq", "max_exp_avg_sq"], {"amsgrad": True}),
+    torch.optim.RMSprop: (["momentum_buffer"], ["square_avg"], {"momentum": 0.9}),
+    torch.optim.Adagrad: ([], ["sum"], {}),
+}
+
+
+@pytest.mark.parametrize("compact", [True, False], ids=["compact", "masked"])
+@pytest.mark.parametrize("make", MOMENTS)
+def test_survivors_keep_moments_and_new_units_start_at_the_mean_of_the_layer(make, compact):
+    first_moments, second_moments, options = MOMENTS[make]
     model = network()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    optimizer = make(model.parameters(), 1e-2, **options)
     model(INPUTS).square().mean().backward()
     optimizer.step()
-    store = UnitStore(model, find_units(model), compact=True)
-    first = torch.arange(64) < 32
-    old = {k: v.clone() for k, v in optimizer.state[model[0].weight].items()}
-    store.set_alive("2", first, None, optimizer)
-    state = optimizer.state[model[0].weight]
-    assert torch.equal(state["exp_avg"], old["exp_avg"][:32]) and state["step"] == 1
-    mean = state["exp_avg_sq"].mean()
+    store = UnitStore(model, find_units(model), compact=compact)
+
+    def states(name):
+        """A moment of the weights into, of and out of the neurons of layer 0, one neuron in each row."""
+        assert all(any(p is q for q in optimizer.param_groups[0]["params"]) for p in model.parameters())
+        incoming, bias, outgoing = (optimizer.state[p] for p in (model[0].weight, model[0].bias, model[2].weight))
+        return [incoming[name].clone(), bias[name].clone(), outgoing[name].T.clone()]
+
+    before = {name: states(name) for name in first_moments + second_moments}
+    store.set_alive("2", torch.arange(64) < 32, None, optimizer)
     store.set_alive("2", torch.arange(64) < 40, None, optimizer)
-    state = optimizer.state[model[0].weight]
-    assert not state["exp_avg"][32:].any()
-    torch.testing.assert_close(state["exp_avg_sq"][32:], mean.expand(8, 16))
-    assert any(p is model[0].weight for p in optimizer.param_groups[0]["params"])
+    assert all(state["step"] == 1 for state in optimizer.state.values())
+    for name, olds in before.items():
+        for old, new in zip(olds, states(name), strict=True):
+            assert old[:32].any() and torch.equal(new[:32], old[:32])
+            start = old[:32].mean() if name in second_moments else torch.zeros(())
+            torch.testing.assert_close(new[32:40], start.expand_as(new[32:40]), rtol=1e-5, atol=0)  # they are tiny
     assert not model[2].weight[:, 32:].any() and model[0].weight[32:].any()
 
 
@@ -228,6 +242,20 @@ def test_dsc_follows_its_stages():
     assert all(torch.equal(a, b) for later in frozen[last:] for a, b in zip(later, frozen[last], strict=True))
 
 
+def test_once_candidates_are_judged_exactly_the_budget_of_the_schedule_lives():
+    living = {}
+
+    def watch(training):
+        counts = training.session.unit_counts().values()
+        living[training.session.step_index] = sum(group["alive"] for group in counts)
+
+    Training(Dsc(density=0.25, interval=6, observe_every=2)).run(each=watch)
+    # of 128 units half until 0.35 of the run (step 16.8), then a quarter + a quarter x (1 - done)^3 by the last update,
+    # at step 30, in whole blocks of 8: 7.005 of them at step 18, 4.4 at 24
+    assert [living[step + 2] for step in (6, 12, 18, 24, 30)] == [64, 64, 56, 32, 32]
+    assert all(living[step + 1] > living[step + 2] for step in (6, 12, 18)), "candidates were probed"
+
+
 def test_dsc_random_differs_from_dsc_in_its_choice_alone():
     sizes = []
     for cls in (Dsc, DscRandom):
@@ -245,7 +273,7 @@ def test_a_run_too_short_for_the_stages_is_refused():
 
 
 def test_dsc_frozen_keeps_the_units_it_was_given():
-    from methods.dsc_frozen import DscFrozen
+    from methods.control.dsc_frozen import DscFrozen
 
     training = Training(DscFrozen(density=0.25)).run()
     for alive in training.session.part(Units).store.alive.values():

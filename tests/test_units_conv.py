@@ -267,18 +267,18 @@ def test_growth_does_not_change_the_function_and_restores_every_shape(name):
 def test_compact_and_masked_training_agree(name):
     results = []
     for compact in (True, False):
-        model = build(name)
+        model = build(name).double()  # in float32 six steps amplify what kernels round
         optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.0)
         store = UnitStore(model, find_units(model), compact=compact)
         for step in range(6):
             if step in (1, 3):
                 for seed, (group_name, group) in enumerate(store.groups.items()):
                     store.set_alive(group_name, half(group, seed + step), None, optimizer)
-            cross_entropy(model, X, Y, "mean").backward()
+            cross_entropy(model, X.double(), Y, "mean").backward()
             optimizer.step()
             optimizer.zero_grad()
-        results.append(model.eval()(X))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-2, atol=1e-3)
+        results.append(model.eval()(X.double()))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_session_trains_measures_and_resumes_channels():
@@ -307,7 +307,7 @@ def test_a_session_trains_measures_and_resumes_channels():
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), again.buffers(), strict=True))
     views = session.view().units.values()
     assert all(float(view.importance.sum()) > 0 and view.cost > 0 for view in views)
-    assert session.executed_flops < 24 * max(cost.executed for cost in session.costs.values()) + 1
+    assert session.executed_flops < 24 * max(cost.executed for cost in session.accounts.costs.values()) + 1
 
 
 def test_a_unit_of_many_pixels_costs_more():

@@ -34,7 +34,7 @@ class Accounts:
         self.executed_flops = self.ideal_flops = 0.0
         self.prunable = num_weights(context.model)  # weights of every prunable layer
         self.full_parameters = sum(p.numel() for p in context.model.parameters())
-        self._costs: dict[tuple, StepCost] = {}
+        self.costs: dict[tuple, StepCost] = {}
         self._structure: tuple | None = None
 
     def changed(self) -> None:
@@ -49,10 +49,10 @@ class Accounts:
         phase = context.step * RECOUNTS // context.total_steps if varies else 0
         keys = tuple(number for part in context.parts for number in part.key())
         key = (self.structure(), tuple(context.batch.inputs.shape), keys, phase)
-        if key not in self._costs:
+        if key not in self.costs:
             with self.accounting():
-                self._costs[key] = self.count_step(self._step)
-        cost = self._costs[key]
+                self.costs[key] = self.count_step(self._step)
+        cost = self.costs[key]
         self.executed_flops += cost.executed
         self.ideal_flops += cost.ideal
 
@@ -111,12 +111,12 @@ class Accounts:
 
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        costs = [(key, *cost) for key, cost in self._costs.items()]
+        costs = [(key, *cost) for key, cost in self.costs.items()]
         return {"executed_flops": self.executed_flops, "ideal_flops": self.ideal_flops, "costs": costs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.executed_flops, self.ideal_flops = state["executed_flops"], state["ideal_flops"]
-        self._costs = {_tuples(key): StepCost(*cost) for key, *cost in state["costs"]}
+        self.costs = {_tuples(key): StepCost(*cost) for key, *cost in state["costs"]}
         self.changed()
 
 

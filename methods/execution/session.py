@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method
-from methods.execution.accounts import Accounts, StepCost
+from methods.execution.accounts import Accounts
+from methods.execution.answers import Answers
 from methods.execution.blocks import find_blocks, find_stem
 from methods.execution.context import Context, moved
 from methods.execution.loss import cross_entropy
-from methods.execution.parts import Modules, Operands, Part, Units, Weights, in_order
+from methods.execution.parts import Modules, in_order
 from methods.execution.parts.weights import check_storage
 from methods.execution.probe import probe
 from methods.execution.units.groups import UnitGroup
@@ -37,7 +38,7 @@ class Member(NamedTuple):
     memory: dict[str, Tensor]
 
 
-class Session:
+class Session(Answers):
     """A method, or a stack of them, at work on one model and optimizer.
 
     Args:
@@ -162,14 +163,17 @@ class Session:
         for part in self.parts:
             part.watch()
 
-    def apply(self, topology: Topology | None, member: Member) -> None:
+    def apply(self, topology: Topology | None, member: Member | None = None) -> None:
         """Make a decision true: masks, zeroed weights and moments, units that leave and return.
 
+        Args:
+            member: whose decision it is; default the first.
         Raises:
             ValueError: a decision about what no part of the method can make true.
         """
         if topology is None:
             return
+        member = member or self.members[0]
         member.memory.update(topology.memory)
         own = [part for part in self.parts if part.method is member.method]
         known = set().union(*(part.names() for part in own))
@@ -185,8 +189,9 @@ class Session:
         self.version += 1
         self.accounts.changed()
 
-    def view(self, member: Member) -> NetView:
-        """What a method may read now."""
+    def view(self, member: Member | None = None) -> NetView:
+        """What a method may read now; default the first."""
+        member = member or self.members[0]
         context, nothing = self.context, {"layers": {}, "stored": {}, "shapes": {}, "units": {}}
         answered = [part.view() for part in self.parts if part.method is member.method]
         return NetView(
@@ -203,70 +208,6 @@ class Session:
             probe=lambda function: probe(context, function),
             losses=lambda model, batch: context.loss(model, batch.inputs, batch.targets, "none"),
         )
-
-    # ---- what the loop and the record ask ---------------------------------------------------------------------------
-    model = property(lambda self: self.context.model)
-    optimizer = property(lambda self: self.context.optimizer)
-    total_steps = property(lambda self: self.context.total_steps)
-    step_index = property(lambda self: self.context.step)
-    executed_flops = property(lambda self: self.accounts.executed_flops)
-    ideal_flops = property(lambda self: self.accounts.ideal_flops)
-    selection_flops = property(lambda self: self.context.selection_flops)
-
-    def part(self, kind: type[Part]) -> Any | None:
-        """The part of a kind; None where no method has one."""
-        return self.context.part(kind)
-
-    def acts(self, step: int) -> bool:
-        """Whether anything is decided or observed at a step."""
-        decides = any(member.method.due(step, self.total_steps) for member in self.members)
-        return decides or any(part.acts(step) for part in self.parts)
-
-    def dense_parameters(self) -> list[nn.Parameter]:
-        """Parameters that the loop's optimizer steps, for gradient clipping; tables with sparse gradients left out."""
-        tables = set().union(*(part.tables() for part in self.parts if isinstance(part, Modules)))
-        return [p for p in self.model.parameters() if p not in tables]
-
-    def count_step(self, forward_backward: Callable[[], object]) -> StepCost:
-        """FLOPs of one training step at the present structure; takes no optimizer step and leaves no gradient."""
-        return self.accounts.count_step(forward_backward)
-
-    def densities(self) -> dict[str, float]:
-        """Fraction of the weights of each prunable layer that exist."""
-        return self.accounts.densities()
-
-    def density(self) -> float:
-        """Fraction of the prunable weights that exist."""
-        return self.accounts.density()
-
-    def active_parameters(self) -> int:
-        """Parameters that are stored and not masked."""
-        return self.accounts.active_parameters()
-
-    def unit_counts(self) -> dict[str, dict[str, int]]:
-        """group -> units of the full model, alive now, and ever tried; empty for methods that select no units."""
-        units = self.part(Units)
-        return units.counts() if units else {}
-
-    @property
-    def layers(self) -> Mapping[str, nn.Module]:
-        """The layers whose weights or operands are selected."""
-        found = self.part(Weights) or self.part(Operands)
-        return found.layers if found else {}
-
-    @property
-    def active(self) -> dict[str, Tensor]:
-        """Layer -> bool [O, I]; weights that compute, of the layers that have been decided about."""
-        return self._masks("active")
-
-    @property
-    def trained(self) -> dict[str, Tensor]:
-        """Layer -> bool [O, I]; weights that receive gradients, likewise."""
-        return self._masks("trained")
-
-    def _masks(self, which: str) -> dict[str, Tensor]:
-        weights = self.part(Weights)
-        return weights.store.masks(which) if weights else {}
 
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

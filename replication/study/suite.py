@@ -113,8 +113,13 @@ def load_suite(name: str, results: str, budget: str | None = None, config_dir: P
 
 
 def _path(name: str, config_dir: Path | None) -> Path:
-    roots = [root for root in (config_dir, CONF) if root is not None]
-    paths = {path.stem: path for root in reversed(roots) for f in FOLDERS for path in (Path(root) / f).glob("*.yaml")}
+    ours, theirs = (
+        {path.stem: path for folder in FOLDERS for path in (Path(root) / folder).glob("*.yaml")} if root else {}
+        for root in (CONF, config_dir)
+    )
+    if name in ours and name in theirs:
+        raise ValueError(f"suite={name}: is a file of conf/ too; give yours another name")
+    paths = ours | theirs
     if name not in paths:
         known = ", ".join(sorted(paths))
         raise ValueError(

@@ -78,11 +78,12 @@ def load_space(model: str, optimizer: str, config_dir: Path | None = None) -> Sp
     return Space(trials, spaces[optimizer])
 
 
-def _range(low: float, high: float, *scale: str) -> tuple[float, float, bool]:
-    """Lowest, highest, and whether the scale is logarithmic."""
+def _range(lowest: float | str, highest: float | str, *scale: str) -> tuple[float, float, bool]:
+    """Lowest, highest, and whether the scale is logarithmic; YAML reads 1e-5 as a text."""
+    low, high = float(lowest), float(highest)
     if not (0 if scale else -math.inf) < low < high or scale not in ((), ("log",)):
         raise ValueError(f"[{low}, {high}, {', '.join(scale)}]: expected [low, high], or [low, high, log] above 0")
-    return float(low), float(high), bool(scale)
+    return low, high, bool(scale)
 
 
 def trials(suite: Suite) -> dict[str, list[Job]]:
