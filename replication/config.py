@@ -13,8 +13,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
-
 import methods
 import replication.datasets
 import replication.models
@@ -84,7 +82,7 @@ class Experiment:
     trainer: Trainer
     energy: Energy
     logger: Logger
-    seed: Annotated[int, Within(0, 2**32 - 1, what="a whole number")]
+    seed: Annotated[int, Within(0, 10**9, what="a whole number")]
     budget: Fraction  # of the recipe's steps, with the schedule fitted into them
     replicate: CountOrZero  # repeats a run to measure it again
     results: str  # folder of the records
@@ -153,11 +151,9 @@ def registry(kind: str) -> dict[str, type]:
     return discover(*GROUPS[kind])
 
 
-@cache
-def stacks() -> dict[str, dict[str, Any]]:
-    """Name -> options of every composed method in conf/method: files, because a stack is a configuration."""
-    files = sorted((CONF / "method").glob("*.yaml"))
-    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in files}
+def stacks() -> list[str]:
+    """Names of the composed methods of conf/method: files, because a stack is a configuration."""
+    return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,13 @@ import torch
 MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of glibc
 
 
+def check_device(device: str) -> None:
+    """Raise a ValueError unless this machine has the device; asks without starting CUDA, which no fork survives."""
+    there = {"cuda": torch.cuda.device_count() > 0, "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise ValueError(f"trainer.device={device}: torch finds none on this machine; use trainer=cpu")
+
+
 def prepare(threads: int) -> None:
     """Fix the threads, keep freed memory, and ask for CUDA without searching for a driver library.
 

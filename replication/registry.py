@@ -111,8 +111,15 @@ def make(cls, options, path="", title=None):
     try:
         return cls(**values)
     except ValueError as error:
-        named = re.match(r"\w+", str(error))
-        raise ValueError(_dotted(path, error) if named and named[0] in fields else str(error)) from None
+        raise ValueError(_placed(str(error), path, fields)) from None
+
+
+def _placed(message, path, fields):
+    """A message about a field, or about the field that a dataclass is itself, with the whole path to it."""
+    first, above, own = re.match(r"\w*", message)[0], *path.rpartition(".")[::2]
+    if first in fields:
+        return _dotted(path, message)
+    return _dotted(above, message) if first and first == own else message
 
 
 def describe(cls):
@@ -240,9 +247,14 @@ def type_name(hint):
 def _comments(cls):
     found = {}
     for ancestor in reversed(cls.__mro__):
-        try:
-            source = inspect.getsource(ancestor)
-        except (OSError, TypeError):  # built-in, or defined without a file
-            continue
-        found.update(re.findall(r"^    (\w+)\s*:[^#\n]*#\s*(.+?)\s*$", source, flags=re.MULTILINE))
+        found |= _own_comments(ancestor)
     return found
+
+
+@functools.cache
+def _own_comments(cls):
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):  # built-in, or defined without a file
+        return {}
+    return dict(re.findall(r"^    (\w+)\s*:[^#\n]*#\s*(.+?)\s*$", source, flags=re.MULTILINE))

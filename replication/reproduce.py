@@ -1,6 +1,6 @@
 """`make reproduce`: plan a suite, run what is missing, and write its report.
 
-    python -m replication.reproduce quick [--budget NAME] [--tune] [--results DIR] [--reports DIR] [--plan]
+    python -m replication.reproduce quick [--budget NAME] [--tune] [--plan]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from analysis import terminal
 from analysis.report import About, build
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("suite", nargs="?", default="quick", help="a file of conf/suite or conf/experiment")
     parser.add_argument("--budget", help="one of the suite's budgets, which scale it down")
     parser.add_argument("--tune", action="store_true", help="choose every arm's recipe first, by equal trials")
+    parser.add_argument("--config-dir", type=Path, help="a further folder of configurations, made like conf/")
     parser.add_argument("--results", default="results", help="folder of the records")
     parser.add_argument("--reports", default="reports", help="folder of the reports")
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
@@ -49,7 +51,7 @@ def main() -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Plan, tune, run and analyse one suite."""
-    suite = load_suite(options.suite, options.results, options.budget)
+    suite = load_suite(options.suite, options.results, options.budget, options.config_dir)
     cost = None
     if options.tune:
         suite, cost = tune(suite, Path(options.reports), plan=options.plan)
@@ -82,7 +84,7 @@ def tune(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str 
     """The suite with every arm's best recipe, and what the trials have cost; no suite while only planning trials."""
     arms = tuning.trials(suite)
     jobs = [job for arm in arms.values() for job in arm]
-    trials = Suite(f"{suite.name}-tuning", f"Trials for: {suite.title}", jobs, suite.scaled)
+    trials = replace(suite, name=f"{suite.name}-tuning", title=f"Trials for: {suite.title}", jobs=jobs)
     pasts = [past(job) for job in jobs]
     jobs = expected(jobs, pasts)
     announce(trials, jobs, pasts, reports / suite.name)
@@ -107,12 +109,12 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path) -> 
     """Say what will run, how long it takes, and what measures its energy."""
     todo = [job.seconds for job, p in zip(jobs, pasts, strict=True) if not p.ended]
     source = choose("auto", "cpu", 10.0)
-    console.print(f"[bold]Suite {suite.name}[/bold]: {suite.title}")
+    console.print(f"[bold]Suite {escape(suite.name)}[/bold]: {escape(suite.title)}")
     if suite.scaled:
         console.print(f"  {suite.scaled}")
     for task, count in Counter(job.task for job in jobs).items():
         arms = dict.fromkeys(job.label for job in jobs if job.task == task)
-        console.print(f"  {task}: {count} runs of {', '.join(arms)}")
+        console.print(f"  {task}: {count} runs of {', '.join(arms)}", markup=False)
     console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
     console.print(f"Time: about {timedelta(seconds=round(sum(todo)))}; Ctrl-C stops, the same command resumes.")
     console.print(f"Energy: {source.name} ({source.evidence}). {source.reason}")

@@ -6,6 +6,7 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 import warnings
@@ -46,17 +47,18 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     """Bring one run to its end, or find that it has ended before.
 
     Raises:
-        ValueError: the output folder cannot be written, or the data or the run that the method starts from is missing.
+        ValueError: the output folder cannot be written, or the device, the data or the run that the method starts from
+            is missing.
     """
     folder = run_folder(experiment.config)
     record = read_record(folder)
     if record is not None and record["status"] != FAILED:
         return Result("skipped", folder, record)
+    check_device(experiment.trainer.device)
     if not experiment.dataset.present():
         experiment.dataset.training()  # says which file is missing
     reference = _reference(experiment)
-    energy = experiment.config["energy"]
-    source = choose(energy["source"], experiment.trainer.device, energy["watts_per_core"])
+    source = choose(experiment.energy.source, experiment.trainer.device, experiment.energy.watts_per_core)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         attempts = _count_attempt(folder)
@@ -142,6 +144,11 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
             trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except Diverged as error:
             reason = str(error)
+        except SystemExit as stop:  # Lightning's answer to Ctrl-C, after which it ignores the next one
+            if not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise ValueError(
                 f"trainer.compile=true: the compiler failed ({str(error).splitlines()[0]}); use trainer.compile=false"

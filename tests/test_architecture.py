@@ -2,7 +2,6 @@ import ast
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"methods": {"methods"}, "replication": {"methods", "replication", "analysis"}, "analysis": {"analysis"}}
@@ -101,12 +100,3 @@ def test_every_dependency_says_why_it_is_there():
     start = lines.index("dependencies = [") + 1
     for line in lines[start : lines.index("]", start)]:
         assert "#" in line, line
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "suite").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_suite_is_made_of_overrides_that_pass(path):
-    from replication.overrides import check
-
-    for sweep in yaml.safe_load(path.read_text())["sweeps"]:
-        for arm in sweep["arms"]:
-            check([*sweep["overrides"], *arm.split()], multirun=False)

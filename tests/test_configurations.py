@@ -6,11 +6,13 @@ from functools import cache
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from methods.topology import UpdateSchedule
 from replication import config
-from replication.composition import compose, register
+from replication.composition import compose
+from replication.structured import register
 from replication.study.tuning import load_space
 
 CONF = config.CONF
@@ -24,8 +26,12 @@ LEAST_UPDATES = 3
 
 
 @cache
-def content(study):
+def file(study):
     return yaml.safe_load(STUDIES[study].read_text())
+
+
+def content(study):
+    return file(study)["study"]
 
 
 @cache
@@ -40,7 +46,10 @@ def node(group, name):
     path = CONF / group / f"{name}.yaml"
     register()
     made = OmegaConf.load(path) if path.exists() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
-    return OmegaConf.to_container(made)
+    options = OmegaConf.to_container(made)
+    for above in options.pop("defaults", ["_self_"])[:-1]:
+        options = merged(node(group, above), options)
+    return options
 
 
 def made_of(choices, changes=None):
@@ -49,16 +58,18 @@ def made_of(choices, changes=None):
     return config.build(merged(base() | chosen, changes or {}))
 
 
+PARSER = OverridesParser.create()
+
+
 def options(overrides):
     """The values that overrides set, nested by their dots."""
-    dots = [override.replace("method=", "method.name=", 1) for override in overrides]
-    dots = [re.sub(r"([{,]\w+):", r"\1: ", override) for override in dots]  # what Hydra's grammar needs no space for
-    return OmegaConf.to_container(OmegaConf.from_dotlist(dots))
-
-
-@cache
-def arm_options(arm):
-    return options(arm.split())
+    nested = {}
+    for override in PARSER.parse_overrides(list(overrides)):
+        value = override.value()
+        for name in reversed(override.key_or_group.split(".")):
+            value = {name: value}
+        nested = merged(nested, value)
+    return nested
 
 
 def merged(config, changes):
@@ -72,32 +83,48 @@ def merged(config, changes):
     return both
 
 
-def experiment(sweep, arm):
+@cache
+def arm_options(arm):
+    """The values that an arm sets, with the method by its name."""
+    method = re.search(r"method=(\w+)", arm)[1]
+    rest = options(o for o in arm.split() if not o.startswith("method="))
+    return merged({"method": {"name": method}}, rest)
+
+
+def setting(study, sweep):
+    """Choices of groups, and options, that a sweep's arms share: its overrides, or what its file sets."""
+    if "overrides" in sweep:
+        named = dict(o.split("=") for o in sweep["overrides"] if "." not in o.partition("=")[0])
+        changes = options(o for o in sweep["overrides"] if "." in o.partition("=")[0])
+    else:
+        named = {group.split("/")[1]: name for entry in file(study)["defaults"] for group, name in entry.items()}
+        changes = {name: value for name, value in file(study).items() if name not in ("defaults", "study")}
+    return {"recipe": f"{named['dataset']}-{named['model']}"} | named, changes
+
+
+def experiment(study, sweep, arm):
     """What composing the arm gives, without Hydra; a test compares the two."""
-    return _experiment(tuple(sweep["overrides"]), arm)
+    return _experiment(study, content(study)["sweeps"].index(sweep), arm)
 
 
 @cache
-def _experiment(overrides, arm):
-    named = [o for o in overrides if "." not in o.partition("=")[0]]
-    choices = dict(o.split("=") for o in named)
-    choices = {"recipe": f"{choices['dataset']}-{choices['model']}"} | choices
-    changes = merged(options(o for o in overrides if o not in named), arm_options(arm))
-    stack = config.stacks().get(changes["method"]["name"])
-    if stack is not None:
-        changes["method"] = merged(stack, changes["method"]) | {"name": "compose"}
-    return made_of(choices, changes)
+def _experiment(study, index, arm):
+    choices, changes = setting(study, content(study)["sweeps"][index])
+    changes = merged(changes, arm_options(arm))
+    options_of_method = dict(changes["method"])
+    choices["method"] = options_of_method.pop("name")
+    items = options_of_method.get("methods")
+    if isinstance(items, dict):  # method.methods.0.interval=20 changes an item of a list
+        listed = node("method", choices["method"])["methods"]
+        options_of_method["methods"] = [merged(item, items.get(str(i), {})) for i, item in enumerate(listed)]
+    return made_of(choices, changes | {"method": options_of_method})
 
 
 def tasks(study):
     """Sweeps of a study and the task that a report puts their arms under."""
     for sweep in content(study)["sweeps"]:
-        name = sweep.get("task") or "/".join(options_of(sweep, key) for key in ("dataset", "model"))
-        yield name, sweep
-
-
-def options_of(sweep, key):
-    return next(o.partition("=")[2] for o in sweep["overrides"] if o.startswith(f"{key}="))
+        choices, _ = setting(study, sweep)
+        yield sweep.get("task") or f"{choices['dataset']}/{choices['model']}", sweep
 
 
 def densities(sweep, method):
@@ -127,7 +154,7 @@ def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
     seen = set()
     for task, sweep in tasks(study):
         for arm in sweep["arms"]:
-            made = experiment(sweep, arm)
+            made = experiment(study, sweep, arm)
             arm_of_report = (task, made.label, made.config["replicate"])
             assert arm_of_report not in seen, arm_of_report
             seen.add(arm_of_report)
@@ -136,15 +163,20 @@ def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
 @pytest.mark.slow
 def test_the_short_way_to_an_experiment_gives_what_composing_gives():
     seen, arms = set(), []
-    for study in LONG:
+    for study in STUDIES:
         for _, sweep in tasks(study):
             for arm in sweep["arms"]:
                 method, *rest = arm.split()
-                new = {method, *(o.partition("=")[0] for o in (*sweep["overrides"], *rest))} - seen
-                arms += [(sweep, arm)] if new else []
+                own = sweep.get("overrides") or [f"{STUDIES[study].parent.name}={study}"]
+                new = {method, *(o.partition("=")[0] for o in rest), *(own if len(own) == 1 else map(key, own))} - seen
+                arms += [(study, sweep, own, arm)] if new else []
                 seen |= new
-    for sweep, arm in arms:
-        assert experiment(sweep, arm).config == compose([*sweep["overrides"], *arm.split()]).config, arm
+    for study, sweep, own, arm in arms:
+        assert experiment(study, sweep, arm).config == compose([*own, *arm.split()]).config, (study, arm)
+
+
+def key(override):
+    return override.partition("=")[0]
 
 
 @pytest.mark.parametrize("study", LONG)
@@ -152,7 +184,7 @@ def test_schedules_of_methods_fit_into_every_budget(study):
     budgets = {"": {}} | content(study)["budgets"]
     for _, sweep in tasks(study):
         for arm in sweep["arms"]:
-            made = experiment(sweep, arm)
+            made = experiment(study, sweep, arm)
             for budget in budgets.values():
                 steps = max(1, round(made.recipe.steps * made.method.duration * budget.get("steps", 1.0)))
                 assert num_updates(made.method, len(made.method.positions(steps))) >= LEAST_UPDATES, (arm, budget)
@@ -168,7 +200,7 @@ def num_updates(method, steps):
 
 def test_a_schedule_that_does_not_fit_would_be_found():
     arm = "method=dsc method.density=0.25 method.interval=100"
-    made = experiment(content("fashion_mnist")["sweeps"][0], arm)
+    made = experiment("fashion_mnist", content("fashion_mnist")["sweeps"][0], arm)
     assert num_updates(made.method, 200) < LEAST_UPDATES <= num_updates(made.method, 2150)
 
 

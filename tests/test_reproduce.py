@@ -4,15 +4,17 @@ import sys
 import pytest
 
 from replication import reproduce
-from replication.study import suite, tuning
+from replication.study import tuning
 
 SMALL = """
-title: A test
-sweeps:
-  - overrides: [dataset=digits, model=mlp, recipe.steps=24, trainer.segments=2, "model.widths=[32]"]
-    seeds: 2
-    seconds: 1
-    arms: [method=dense, method=dense replicate=1, method=dense_small, method=dsc method.density=0.25 method.interval=4]
+study:
+  title: A test
+  sweeps:
+    - overrides: [dataset=digits, model=mlp, recipe.steps=24, trainer.segments=2, "model.widths=[32]"]
+      seeds: 2
+      seconds: 1
+      arms:
+        [method=dense, method=dense replicate=1, method=dense_small, method=dsc method.density=0.25 method.interval=4]
 """
 
 
@@ -23,8 +25,8 @@ SPACE = "trials: 2\nspace: {adamw: {recipe.learning_rate: [0.001, 0.1, log]}}\n"
 def command(tmp_path, monkeypatch, capsys):
     """Runs `replication.reproduce` on a folder of suites of its own; returns exit code, output and errors."""
     (tmp_path / "suite").mkdir()
-    monkeypatch.setattr(suite, "CONF", tmp_path)
-    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    places = {"config-dir": tmp_path, "results": tmp_path / "results", "reports": tmp_path / "reports"}
+    folders = [word for name, path in places.items() for word in (f"--{name}", str(path))]
 
     def run(name, text=None, *more):
         if text is not None:
@@ -65,7 +67,7 @@ def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, 
 
 def test_mistakes_exit_with_2_and_write_nothing(command, tmp_path):
     wrong = SMALL.replace("dense_small", "dense_smal")
-    for name, text in {"missing": None, "broken": "title: x", "wrong": wrong}.items():
+    for name, text in {"missing": None, "broken": "title: x", "unreadable": "study: [", "wrong": wrong}.items():
         code, out, err = command(name, text)
         assert code == 2 and err.startswith("hundredfold: ") and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists() and not (tmp_path / "reports").exists()
@@ -94,7 +96,7 @@ def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
     assert json.loads((result.folder / "record.json").read_text())["run_id"] == result.folder.parent.name
 
 
-BUDGETS = SMALL + "budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
+BUDGETS = SMALL + "  budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
 
 
 @pytest.mark.slow
@@ -107,7 +109,7 @@ def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path, no_
     page = (tmp_path / "reports" / "small-tiny" / "report.html").read_text()
     assert "1 of 2 seeds, 50 % of the steps" in page and "make reproduce SUITE=small budget=tiny" in page
     code, _, err = command("small", BUDGETS, "--budget", "huge")
-    assert code == 2 and "budget=huge: unknown to suite small; choose one of tiny" in err
+    assert code == 2 and "suite/small.yaml: budget=huge: unknown; choose one of tiny" in err
 
 
 @pytest.mark.slow
@@ -131,7 +133,7 @@ def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path, no_plo
 def test_a_recipe_whose_optimizer_has_no_space_is_refused(command, tmp_path):
     (tmp_path / "space").mkdir()
     (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
-    code, _, err = command("small", SMALL.replace("model=mlp,", "model=mlp, recipe=mnist-mlp-textbook,"), "--tune")
+    code, _, err = command("small", SMALL.replace("model=mlp,", "model=mlp, recipe.optimizer=sgd,"), "--tune")
     assert code == 2 and "mlp.yaml has a space of optimizer=adamw but none of sgd" in err
 
 

@@ -107,14 +107,10 @@ def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fo
 def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     sweep = "{overrides: [dataset=digits, model=mlp, recipe.steps=4000], seeds: 1, seconds: 1, arms: [method=dense]}"
     (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "long.yaml").write_text(f"title: Long\nsweeps: [{sweep}]\n")
-    code = (
-        "import pathlib, sys; from replication import reproduce; from replication.study import suite; "
-        "suite.CONF = pathlib.Path(sys.argv[3]); sys.exit(reproduce.main())"
-    )
-    arguments = ["long", "--results", tmp_path, "--reports", tmp_path / "reports"]
+    (tmp_path / "suite" / "long.yaml").write_text(f"study: {{title: Long, sweeps: [{sweep}]}}\n")
+    arguments = ["long", "--config-dir", tmp_path, "--results", tmp_path, "--reports", tmp_path / "reports"]
     with open(tmp_path / "log", "w") as log:
-        command = [sys.executable, "-c", code, *arguments]
+        command = [sys.executable, "-m", "replication.reproduce", *arguments]
         process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=log, stderr=log)
     while not list(tmp_path.rglob("energy.jsonl")) and process.poll() is None:
         time.sleep(0.01)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from replication.process import check_device
 from replication.study.job import Job, past
 
 RETRIES = 2  # after a process that died without a word
@@ -45,10 +46,12 @@ def run_all(jobs: list[Job], *, suite: str | None = None) -> list[Outcome]:
     """Do every job that has not ended, and say how each ended.
 
     Raises:
-        ValueError: a record that cannot be read.
+        ValueError: a record that cannot be read, or a device that this machine does not have; nothing has run then.
     """
     earlier = [past(job) for job in jobs]
     todo = [job for job, done in zip(jobs, earlier, strict=True) if not done.ended]
+    for device in {job.config["trainer"]["device"] for job in todo}:
+        check_device(device)
     outcomes = iter(_run_each(todo, suite) if todo else [])
     return [
         Outcome(job, "skipped", done.status, None) if done.ended else next(outcomes)

@@ -1,19 +1,77 @@
-"""Reads a suite file and lays its jobs out in the order in which they are measured."""
+"""Reads the study of a file of conf/suite or conf/experiment and lays its jobs out in the order of measurement.
+
+The file is a Hydra config of its own: `suite=NAME` and `experiment=NAME` give a single run its setting.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
-from replication.composition import compose
+from methods.options import Count, Fraction, Within, check_options
+from replication.composition import compose, once
+from replication.config import CONF
+from replication.mistakes import sentence
+from replication.registry import make, suggestion
 from replication.study.job import Job
 
-CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 FOLDERS = ("suite", "experiment")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Arms that run side by side."""
+
+    arms: tuple[str, ...]  # overrides of each
+    seeds: Count
+    seconds: Annotated[float, Within(0, low_open=True)]  # of one run on the reference machine, for the first estimate
+    overrides: tuple[str, ...] | None = None  # of all arms; null: what the file sets for a single run
+    task: str | None = None  # its name in the report; null: data set and model
+
+    def __post_init__(self):
+        check_options(self)
+        if not self.arms:
+            raise ValueError("arms=[]: expected at least one arm, such as method=dense")
+        if self.task is not None and not re.fullmatch(r"[\w./ -]{1,80}", self.task):
+            raise ValueError(f"task={self.task[:80]!r}: expected at most 80 letters, digits or ./_-")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A way to scale a study down."""
+
+    seeds: Count | None = None  # at most so many
+    steps: Fraction = 1.0  # fraction of them, with the schedule fitted into them
+    arms: tuple[str, ...] | None = None  # only those in which one of these patterns is found
+
+    def __post_init__(self):
+        check_options(self)
+        for pattern in self.arms or ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"arms: {pattern!r} is no regular expression ({error})") from None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a file says under `study`."""
+
+    title: str
+    sweeps: tuple[Sweep, ...]
+    budgets: Any = None  # name -> Budget
+
+    def __post_init__(self):
+        if not self.sweeps:
+            raise ValueError("sweeps=[]: expected at least one sweep")
+        if not isinstance(self.budgets or {}, dict):
+            raise ValueError(f"budgets={self.budgets!r}: expected names with what they scale down")
+        budgets = {name: make(Budget, options, f"budgets.{name}") for name, options in (self.budgets or {}).items()}
+        object.__setattr__(self, "budgets", budgets)
 
 
 @dataclass(frozen=True)
@@ -24,73 +82,107 @@ class Suite:
     title: str
     jobs: list[Job]
     scaled: str | None = None  # how a budget has scaled the study down, in one sentence
+    config_dir: Path | None = None  # further folder of configurations that it comes from
 
 
-def load_suite(name: str, results: str, budget: str | None = None) -> Suite:
-    """Read conf/suite/<name>.yaml or conf/experiment/<name>.yaml.
+def load_suite(name: str, results: str, budget: str | None = None, config_dir: Path | None = None) -> Suite:
+    """The jobs of a file of conf/suite or conf/experiment.
 
     Every seed is a block in which all arms run side by side, forwards for even seeds and backwards for odd ones, so
     that a slow drift of the machine cancels; an arm that starts from another's result comes last.
 
     Args:
         budget: one of the file's `budgets`: fewer seeds, a fraction of the steps, fewer arms.
+        config_dir: a further folder of configurations, with folders like those of conf/.
     Raises:
         ValueError: there is no such suite or budget, its file is not of this form, or an arm is no run.
     """
-    paths = {path.stem: path for folder in FOLDERS for path in (CONF / folder).glob("*.yaml")}
+    path = _path(name, config_dir)
+    try:
+        study = _read(path)
+        chosen = None if budget is None else _budget(study, budget)
+        sweeps = study.sweeps if chosen is None else filter(None, (_scaled(sweep, chosen) for sweep in study.sweeps))
+        setting = f"{path.parent.name}={name}"
+        jobs = [job for sweep in sweeps for job in _jobs(sweep, setting, chosen, results, config_dir)]
+        _check_apart(jobs)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path.parent.name}/{path.name}: {sentence(error)}") from None
+    if chosen is None:
+        return Suite(name, study.title, jobs, config_dir=config_dir)
+    return Suite(f"{name}-{budget}", study.title, jobs, _sentence(budget, chosen, study), config_dir)
+
+
+def _path(name: str, config_dir: Path | None) -> Path:
+    ours, theirs = (
+        {path.stem: path for folder in FOLDERS for path in (Path(root) / folder).glob("*.yaml")} if root else {}
+        for root in (CONF, config_dir)
+    )
+    if name in ours and name in theirs:
+        raise ValueError(f"suite={name}: is a file of conf/ too; give yours another name")
+    paths = ours | theirs
     if name not in paths:
         known = ", ".join(sorted(paths))
-        raise ValueError(f"suite={name}: unknown; choose one of {known}, or add conf/suite/{name}.yaml")
-    content = yaml.safe_load(paths[name].read_text())
-    try:
-        title, sweeps = content["title"], content["sweeps"]
-        if budget is not None:
-            sweeps = [_scaled(sweep, _budget(name, content, budget)) for sweep in sweeps]
-        jobs = [job for sweep in sweeps for job in _jobs(sweep, results)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{paths[name]}: not a suite ({error!r}); conf/suite/quick.yaml shows the form") from None
-    if budget is None:
-        return Suite(name, title, jobs)
-    return Suite(f"{name}-{budget}", title, jobs, _sentence(budget, _budget(name, content, budget), content["sweeps"]))
+        raise ValueError(
+            f"suite={name}: unknown{suggestion(name, paths)}; choose one of {known}, or add conf/suite/{name}.yaml"
+        )
+    return paths[name]
 
 
-def _budget(name: str, content: dict[str, Any], budget: str) -> dict[str, Any]:
-    budgets = content.get("budgets") or {}
-    if budget not in budgets:
-        known = f"choose one of {', '.join(sorted(budgets))}" if budgets else "this suite has none; leave it out"
-        raise ValueError(f"budget={budget}: unknown to suite {name}; {known}")
-    return budgets[budget]
+def _read(path: Path) -> Study:
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict) or not isinstance(content.get("study"), dict):
+        raise ValueError("has no `study`; conf/suite/quick.yaml shows the form")
+    return make(Study, content["study"], "study")
 
 
-def _scaled(sweep: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
-    """A sweep with fewer seeds, a fraction of the steps, and only the arms in which a pattern is found."""
-    steps, patterns = float(budget.get("steps", 1.0)), budget.get("arms", ["."])
-    arms = [arm for arm in sweep["arms"] if any(re.search(pattern, arm) for pattern in patterns)]
-    overrides = [*sweep["overrides"], f"budget={steps:g}"] if steps != 1 else sweep["overrides"]
-    seeds = min(int(budget.get("seeds", sweep["seeds"])), sweep["seeds"])
-    return sweep | {"overrides": overrides, "arms": arms, "seeds": seeds, "seconds": sweep["seconds"] * steps}
+def _budget(study: Study, name: str) -> Budget:
+    if name not in study.budgets:
+        known = f"choose one of {', '.join(sorted(study.budgets))}" if study.budgets else "there is none; leave it out"
+        raise ValueError(f"budget={name}: unknown; {known}")
+    return study.budgets[name]
 
 
-def _sentence(name: str, budget: dict[str, Any], sweeps: list[dict[str, Any]]) -> str:
-    seeds = max(sweep["seeds"] for sweep in sweeps)
-    parts = [f"{min(int(budget.get('seeds', seeds)), seeds)} of {seeds} seeds"]
-    parts.append(f"{100 * float(budget.get('steps', 1.0)):g} % of the steps, each schedule decayed to its end")
-    if "arms" in budget:
+def _scaled(sweep: Sweep, budget: Budget) -> Sweep | None:
+    """A sweep with fewer seeds, a fraction of the steps, and only the arms in which a pattern is found, if any is."""
+    arms = [arm for arm in sweep.arms if any(re.search(pattern, arm) for pattern in budget.arms or ["."])]
+    if not arms:
+        return None
+    seeds = min(budget.seeds or sweep.seeds, sweep.seeds)
+    return replace(sweep, arms=tuple(arms), seeds=seeds, seconds=sweep.seconds * budget.steps)
+
+
+def _sentence(name: str, budget: Budget, study: Study) -> str:
+    seeds = max(sweep.seeds for sweep in study.sweeps)
+    parts = [f"{min(budget.seeds or seeds, seeds)} of {seeds} seeds"]
+    parts.append(f"{100 * budget.steps:g} % of the steps, each schedule decayed to its end")
+    if budget.arms is not None:
         parts.append("a choice of the arms")
     return f"Scaled down by budget={name}: {', '.join(parts)}. Figures of the whole study differ."
 
 
-def _jobs(sweep: dict[str, Any], results: str) -> list[Job]:
+def _jobs(sweep: Sweep, setting: str, budget: Budget | None, results: str, config_dir: Path | None) -> list[Job]:
     """The jobs of a sweep; an arm is composed once for all of its seeds."""
-    task, seconds = sweep.get("task"), float(sweep["seconds"])
-    arms = [
-        Job.of(compose([*sweep["overrides"], *arm.split(), f"results={results}"]), task, seconds)
-        for arm in sweep["arms"]
-    ]
-    return [job.changed(seed=seed) for seed in range(sweep["seeds"]) for job in block(arms, seed)]
+    shared = once([setting] if sweep.overrides is None else sweep.overrides) | once([f"results={results}"])
+    if budget is not None and budget.steps != 1:
+        shared |= once([f"budget={budget.steps:g}"])
+    experiments = [compose((shared | once(arm.split())).values(), config_dir) for arm in sweep.arms]
+    arms = [Job.of(experiment, sweep.task, sweep.seconds) for experiment in experiments]
+    return [job.changed(seed=seed) for seed in range(sweep.seeds) for job in block(arms, seed)]
 
 
 def block(arms: list[Job], seed: int) -> list[Job]:
     """The arms in the order in which one seed measures them."""
     ordered = arms if seed % 2 == 0 else arms[::-1]
     return sorted(ordered, key=lambda job: job.reference is not None)
+
+
+def _check_apart(jobs: list[Job]) -> None:
+    """Raise a ValueError for two jobs that a report could not tell from each other."""
+    if not jobs:
+        raise ValueError("no arm is left to run")
+    seen: dict[tuple, Job] = {}
+    for job in jobs:
+        other = seen.setdefault((job.task, job.label, job.seed, job.replicate), job)
+        if other is not job:
+            same = "the same run" if other.run_id == job.run_id else "of one name, so that a report would mix them"
+            raise ValueError(f"two arms are {same} ({job}); leave one out, or give their sweeps a `task` each")

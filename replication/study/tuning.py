@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import yaml
 from scipy.stats import qmc
 
-from replication.study import suite as suites
+from methods.options import Count
+from replication.config import CONF
+from replication.mistakes import sentence
+from replication.registry import convert
 from replication.study.job import Job
 from replication.study.suite import Suite
 
@@ -46,30 +50,40 @@ def _value(at: float, low: float, high: float, logarithmic: bool) -> float:
     return math.exp(math.log(low) + at * math.log(high / low)) if logarithmic else low + at * (high - low)
 
 
-def load_space(model: str, optimizer: str) -> Space:
+def load_space(model: str, optimizer: str, config_dir: Path | None = None) -> Space:
     """Read the space of a model's recipes with this optimizer from conf/space/<model>.yaml.
 
+    Args:
+        config_dir: a further folder of configurations, which comes first.
     Raises:
         ValueError: the model has none, or the file is not of this form.
     """
-    path = suites.CONF / "space" / f"{model}.yaml"
-    if not path.exists():
+    paths = [Path(root) / "space" / f"{model}.yaml" for root in (config_dir, CONF) if root is not None]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
         raise ValueError(f"tune=true: model={model} has no space; add conf/space/{model}.yaml, or leave tuning out")
-    content = yaml.safe_load(path.read_text())
     try:
+        content = yaml.safe_load(path.read_text())
         spaces = {
-            kind: {name: (float(low), float(high), bool(log)) for name, (low, high, *log) in space.items()}
-            for kind, space in content["space"].items()
+            kind: {name: _range(*limits) for name, limits in space.items()} for kind, space in content["space"].items()
         }
-        count = int(content["trials"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a space ({error!r}); conf/space/mlp.yaml shows the form") from None
+        trials = convert(content["trials"], Count, "trials")
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not a space ({sentence(error)}); conf/space/mlp.yaml shows the form") from None
     if optimizer not in spaces:
         raise ValueError(
             f"tune=true: {path} has a space of optimizer={', '.join(spaces)} but none of {optimizer}; add it, or leave "
             "tuning out"
         )
-    return Space(count, spaces[optimizer])
+    return Space(trials, spaces[optimizer])
+
+
+def _range(lowest: float | str, highest: float | str, *scale: str) -> tuple[float, float, bool]:
+    """Lowest, highest, and whether the scale is logarithmic; YAML reads 1e-5 as a text."""
+    low, high = float(lowest), float(highest)
+    if not (0 if scale else -math.inf) < low < high or scale not in ((), ("log",)):
+        raise ValueError(f"[{low}, {high}, {', '.join(scale)}]: expected [low, high], or [low, high, log] above 0")
+    return low, high, bool(scale)
 
 
 def trials(suite: Suite) -> dict[str, list[Job]]:
@@ -77,7 +91,8 @@ def trials(suite: Suite) -> dict[str, list[Job]]:
     found: dict[str, list[Job]] = {}
     for job in suite.jobs:
         if job.arm not in found and job.reference is None:
-            points = load_space(job.config["model"]["name"], job.config["recipe"]["optimizer"]).points()
+            model, optimizer = job.config["model"]["name"], job.config["recipe"]["optimizer"]
+            points = load_space(model, optimizer, suite.config_dir).points()
             found[job.arm] = [job.changed(seed=FIRST_SEED, replicate=0, recipe=point) for point in points]
     return found
 
