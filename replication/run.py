@@ -29,7 +29,7 @@ from replication.energy.ledger import Ledger
 from replication.energy.meter import Meter
 from replication.energy.sources import choose
 from replication.module import Segments, TrainingModule, evaluate, segment_edges
-from replication.process import prepare
+from replication.process import check_device, prepare
 from replication.record import identity, read_record, results, write_record
 
 Progress = Callable[[int, int], None]
