@@ -29,10 +29,10 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@touch $@
 
 reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small scales, tune=true tunes) and write its report.
-	@$(RUN) -m replication.reproduce $(STUDY)
+	@$(RUN) -m hundredfold.replication.reproduce $(STUDY)
 
 plan: setup ## Say what `make reproduce` would run and how long it would take.
-	@$(RUN) -m replication.reproduce $(STUDY) --plan
+	@$(RUN) -m hundredfold.replication.reproduce $(STUDY) --plan
 
 check: lint ## The inner loop: style, and every test but the slow ones.
 	@$(RUN) -m pytest $(PARALLEL) -m "not slow" --durations 5 --durations-min 4
@@ -44,14 +44,14 @@ lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
 
 benchmark: setup ## Time the loop, the methods' decisions, every back end and its peers, whole steps, the data.
-	@$(RUN) -m replication.benchmark
+	@$(RUN) -m hundredfold.replication.benchmark
 
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
-	@$(RUN) -m replication.dashboard
+	@$(RUN) -m hundredfold.replication.dashboard
 
 readme: setup ## Put the verdicts of results/quick and the table of methods into the README.
-	@$(RUN) -m analysis.summary
-	@$(RUN) -m replication.catalogue
+	@$(RUN) -m hundredfold.analysis.summary
+	@$(RUN) -m hundredfold.replication.catalogue
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import statistics
-from analysis.schema import Metric
-from analysis.statistics import NOTHING, Estimate
+from hundredfold.analysis import statistics
+from hundredfold.analysis.schema import Metric
+from hundredfold.analysis.statistics import NOTHING, Estimate
 
 UNMETERED = 0.02  # a run with a larger share outside the meter is compared with nothing
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from analysis.schema import SCHEMA_VERSION, Record
+from hundredfold.analysis.schema import SCHEMA_VERSION, Record
 
 WORDS = {  # of pydantic -> ours
     "Input should be greater": "a number greater",

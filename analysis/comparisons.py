@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.arm import Arm, Pairs
-from analysis.claims.base import Row, make_row
-from analysis.statistics import Region
-from analysis.task import Task
+from hundredfold.analysis.arm import Arm, Pairs
+from hundredfold.analysis.claims.base import Row, make_row
+from hundredfold.analysis.statistics import Region
+from hundredfold.analysis.task import Task
 
 MakeRow = Callable[[Arm, Arm, Region], Row]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from analysis.statistics import MOST_SEEDS, Estimate, Interval
+from hundredfold.analysis.statistics import MOST_SEEDS, Estimate, Interval
 
 UNKNOWN = "not measured"
 DASH = "–"  # a cell that must stay empty: a simulated arm has no energy

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from analysis import check
-from analysis.schema import Record
+from hundredfold.analysis import check
+from hundredfold.analysis.schema import Record
 
 # Column of the table -> the record's field.
 COLUMNS = {
@@ -102,10 +102,23 @@ def _field(value: Any, name: str) -> Any:
     return value
 
 
-def save(runs: pd.DataFrame, folder: Path) -> None:
-    """Write the table as records.parquet and records.csv; lists and dictionaries become JSON text."""
+def save(runs: pd.DataFrame, path: Path) -> None:
+    """Write the table in the form that the path's ending names, one of WRITERS; lists and blocks become JSON text."""
     plain = runs.copy()
     for column in OBJECTS:
         plain[column] = [json.dumps(value, default=BaseModel.model_dump) for value in plain[column]]
-    plain.to_csv(folder / "records.csv", index=False)
-    plain.to_parquet(folder / "records.parquet", index=False)
+    WRITERS[path.suffix](plain, path)
+
+
+def _save_csv(plain: pd.DataFrame, path: Path) -> None:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    safe = plain.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
+    safe.to_csv(path, index=False)
+
+
+FORMULA = tuple("=+-@\t\r")  # the first characters of one
+WRITERS = {
+    ".csv": _save_csv,
+    ".parquet": lambda plain, path: plain.to_parquet(path, index=False),
+    ".json": lambda plain, path: plain.to_json(path, orient="records", indent=1),
+}

@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
+from rich.console import Console
 
-from analysis import claims, plots, records, selection, tables, wording
-from analysis.claims import Verdict
-from analysis.facts import control, exclusions, provenance
-from analysis.facts.ceiling import ceiling
-from analysis.facts.energy_to_target import energy_to_target
-from analysis.facts.ideal_hardware import ideal_hardware
-from analysis.plots import benchmark, style
-from analysis.schema import STATUSES
-from analysis.study import Study
-from analysis.task import Task
+from hundredfold.analysis import claims, plots, records, selection, tables, terminal, wording
+from hundredfold.analysis.claims import Verdict
+from hundredfold.analysis.facts import control, exclusions, provenance
+from hundredfold.analysis.facts.ceiling import ceiling
+from hundredfold.analysis.facts.energy_to_target import energy_to_target
+from hundredfold.analysis.facts.ideal_hardware import ideal_hardware
+from hundredfold.analysis.plots import benchmark, style
+from hundredfold.analysis.schema import STATUSES
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import Task
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -74,6 +75,15 @@ def build(
     return study, verdicts
 
 
+def show(results: Path, output: Path, suite: str, plan: Path | None = None) -> None:
+    """Write a report, and print its tables and where it is."""
+    study, verdicts = build(results, output, suite, None if plan is None else selection.read_plan(plan))
+    console = Console()
+    for table in terminal.overview(study, verdicts):
+        console.print(table)
+    console.print(f"Report: {output / PAGE}", highlight=False, markup=False, soft_wrap=True)
+
+
 def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output}: is a file; give a folder")
@@ -103,7 +113,8 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     for task in study.tasks:
         tables.write(task, folder / "tables")
         drawn[task.name] = plots.draw(task, marks, folder / "plots")
-    records.save(study.runs, folder)
+    for ending in (".csv", ".parquet"):
+        records.save(study.runs, (folder / "records").with_suffix(ending))
     data = [wording.as_data(verdict) for verdict in verdicts]
     (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     markdown = wording.markdown(verdicts, provenance.first_line(study.runs))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.study import Study
+from hundredfold.analysis.study import Study
 
 
 def read_plan(path: Path) -> list[dict[str, Any]]:

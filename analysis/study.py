@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.arm import Arm
-from analysis.task import Task
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.task import Task
 
 
 class Study:

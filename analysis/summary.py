@@ -1,6 +1,6 @@
 """Puts the verdicts of a published study into the README, between its two markers.
 
-python -m analysis.summary [results/quick/verdicts.json] [README.md]
+python -m hundredfold.analysis.summary [results/quick/verdicts.json] [README.md]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import markers
+from hundredfold.analysis import markers
 
 
 def matrix(verdicts: list[dict[str, Any]]) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import formatting
-from analysis.arm import Arm
-from analysis.formatting import DASH, UNKNOWN
-from analysis.statistics import Estimate
-from analysis.task import Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.formatting import DASH, UNKNOWN
+from hundredfold.analysis.statistics import Estimate
+from hundredfold.analysis.task import Task
 
 QUALITY = {"accuracy": ("Test accuracy (%)", "points"), "loss": ("Test loss (nats)", "nats")}  # and of differences
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import statistics
-from analysis.arm import Arm, comparable, joules
-from analysis.schema import FAMILIES, Metric
-from analysis.statistics import Estimate
+from hundredfold.analysis import statistics
+from hundredfold.analysis.arm import Arm, comparable, joules
+from hundredfold.analysis.schema import FAMILIES, Metric
+from hundredfold.analysis.statistics import Estimate
 
 DENSE, SMALL = "dense", "dense_small"  # the method that others are measured against, and the rival of equal size
 

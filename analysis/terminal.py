@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from analysis import wording
-from analysis.arm import Arm
-from analysis.claims import Verdict
-from analysis.formatting import UNKNOWN
-from analysis.study import Study
-from analysis.task import Task
+from hundredfold.analysis import wording
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.claims import Verdict
+from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import Task
 
 COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "not measured": "dim"}
 

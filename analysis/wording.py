@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis import formatting
-from analysis.claims.base import Row, Verdict
-from analysis.formatting import UNKNOWN
-from analysis.statistics import INCONCLUSIVE, NOT_MEASURED
+from hundredfold.analysis import formatting
+from hundredfold.analysis.claims.base import Row, Verdict
+from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED
 
 
 def figure(row: Row | None, name_arm: bool = True) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from methods.execution.parts.base import Part
-from methods.options import check_options
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.execution.parts.base import Part
+from hundredfold.methods.options import check_options
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 class Diverged(ValueError):

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from torch import Tensor
 
-from methods.options import FractionOrZero, Within, check_options
+from hundredfold.methods.options import FractionOrZero, Within, check_options
 
 
 class Fold(NamedTuple):

@@ -1,23 +1,23 @@
 """The README's table of methods, generated from their classes.
 
-    python -m replication.catalogue [README.md]
+    python -m hundredfold.replication.catalogue [README.md]
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
-import methods
-from analysis import markers
-from methods.base import FAMILIES
-from replication.config import registry, stacks
-from replication.registry import describe
+from hundredfold.analysis import markers
+from hundredfold.methods.base import FAMILIES
+from hundredfold.replication.config import registry, stacks
+from hundredfold.replication.registry import describe
 
-PHYSICALITY = Path(methods.__file__).parent / "physicality.json"  # written by the conformance tests
+PHYSICALITY = files("hundredfold.methods") / "physicality.json"  # written by the conformance tests
 
 
 def table() -> str:

@@ -13,19 +13,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from replication.config import CONF, GROUPS, Experiment, build, registry
-from replication.mistakes import MISTAKES, sentence
-from replication.registry import suggestion
-from replication.structured import register
+from hundredfold.replication.config import CONF, GROUPS, Experiment, build, registry
+from hundredfold.replication.mistakes import MISTAKES, sentence
+from hundredfold.replication.registry import suggestion
+from hundredfold.replication.structured import register
 
 FILES = ("recipe", "trainer", "energy", "logger", "experiment", "suite")  # groups that are folders of conf/
-NOT_OF_A_RUN = ("hydra", "study", "strict")
+NOT_OF_A_RUN = ("hydra", "study", "strict", "reports")
 
 
 def known() -> list[str]:
     """Everything that a run's configuration may name first."""
     fields = [field.name for field in dataclasses.fields(Experiment) if field.init]
-    return list(dict.fromkeys([*GROUPS, *FILES, *fields, "strict"]))
+    return list(dict.fromkeys([*GROUPS, *FILES, *fields, "strict", "reports"]))
 
 
 def compose(overrides: Iterable[str], config_dir: Path | None = None) -> Experiment:

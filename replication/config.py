@@ -10,24 +10,26 @@ import hashlib
 import json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import methods
-import replication.datasets
-import replication.models
-from analysis.schema import SCHEMA_VERSION
-from methods.base import Method
-from methods.execution.parts.weights import can_store, check_storage
-from methods.options import CountOrZero, Fraction, Within, check_options
-from replication.datasets.base import Dataset
-from replication.environment import machine_id
-from replication.models.base import Model
-from replication.recipe import Positive, Rates, Recipe
-from replication.registry import discover, make, name_of
+from hundredfold.analysis.schema import SCHEMA_VERSION
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts.weights import can_store, check_storage
+from hundredfold.methods.options import CountOrZero, Fraction, Within, check_options
+from hundredfold.replication.datasets.base import Dataset
+from hundredfold.replication.environment import machine_id
+from hundredfold.replication.models.base import Model
+from hundredfold.replication.recipe import Positive, Rates, Recipe
+from hundredfold.replication.registry import discover, make, name_of
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = {"dataset": (replication.datasets, Dataset), "model": (replication.models, Model), "method": (methods, Method)}
+CONF = Path(str(files("hundredfold.conf")))
+GROUPS = {
+    "dataset": ("hundredfold.replication.datasets", Dataset),
+    "model": ("hundredfold.replication.models", Model),
+    "method": ("hundredfold.methods", Method),
+}
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
 NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
 

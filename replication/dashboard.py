@@ -1,12 +1,7 @@
-"""Says how to view or sync the W&B runs that `logger=wandb` has recorded.
-
-    python -m replication.dashboard [--results DIR]
-"""
+"""Says how to view or sync the W&B runs that `logger=wandb` has recorded."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
 
@@ -15,26 +10,17 @@ def runs_below(results: Path) -> list[Path]:
     return sorted((results / "wandb").glob("offline-run-*"))
 
 
-def main() -> int:
-    """List the offline runs and the commands; exit code 2 if there are none."""
-    parser = argparse.ArgumentParser(prog="replication.dashboard", description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="results", help="folder of the records")
-    results = Path(parser.parse_args().results)
+def describe(results: Path) -> None:
+    """List the offline runs and the commands.
+
+    Raises:
+        ValueError: there are none.
+    """
     folder, runs = results / "wandb", runs_below(results)
     if not runs:
-        print(
-            f"hundredfold: no W&B runs in {folder}; record one with "
-            "`python -m replication.train logger=wandb` and ask again",
-            file=sys.stderr,
-        )
-        return 2
+        raise ValueError(f"no W&B runs in {folder}; record one with `hundredfold train logger=wandb` and ask again")
     print(f"{len(runs)} W&B runs in {folder}, recorded offline; nothing has left this machine.")
     for run in runs[-10:]:
         print(f"  {run}")
-    print("View them in the terminal:  .venv/bin/wandb leet " + str(folder))
-    print(f"Send them to your account: .venv/bin/wandb login && .venv/bin/wandb sync {folder}/offline-run-*")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"View them in the terminal:  wandb leet {folder}")
+    print(f"Send them to your account: wandb login && wandb sync {folder}/offline-run-*")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import lightning as L
 
-from methods.base import Method
-from methods.execution.session import Session
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.session import Session
 
 
 class SessionCallback(L.Callback):

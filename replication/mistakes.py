@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from replication.registry import WORDS, suggestion
+from hundredfold.replication.registry import WORDS, suggestion
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLError)
 TYPES = {"Float": WORDS[float], "Integer": WORDS[int], "bool": WORDS[bool], "ListConfig": "a list"}

@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import Diverged
-from methods.execution.loss import cross_entropy
-from methods.execution.session import Session
-from methods.views import Batch
-from replication.config import Experiment, Recipe
-from replication.datasets.base import DataSpec, Split
-from replication.energy.meter import Meter
+from hundredfold.methods.base import Diverged
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.views import Batch
+from hundredfold.replication.config import Experiment, Recipe
+from hundredfold.replication.datasets.base import DataSpec, Split
+from hundredfold.replication.energy.meter import Meter
 
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once

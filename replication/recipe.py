@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from methods.options import Count, Fraction, FractionOrZero, Probability, Within, check_options
+from hundredfold.methods.options import Count, Fraction, FractionOrZero, Probability, Within, check_options
 
 Inside = Annotated[float, Within(0, 1, low_open=True, high_open=True, what="a fraction")]
 Positive = Annotated[float, Within(0, low_open=True)]

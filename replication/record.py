@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from analysis import check
-from analysis.schema import SCHEMA_VERSION
-from methods.execution.parts import Weights
-from methods.execution.storage.masked import STRUCTURE
-from replication.environment import collect, machine_id
+from hundredfold.analysis import check
+from hundredfold.analysis.schema import SCHEMA_VERSION
+from hundredfold.methods.execution.parts import Weights
+from hundredfold.methods.execution.storage.masked import STRUCTURE
+from hundredfold.replication.environment import collect, machine_id
 
 if TYPE_CHECKING:
-    from replication.config import Experiment
-    from replication.energy.meter import Meter, Totals
-    from replication.module import TrainingModule
+    from hundredfold.replication.config import Experiment
+    from hundredfold.replication.energy.meter import Meter, Totals
+    from hundredfold.replication.module import TrainingModule
 
 
 def write_json(path: Path, value: Any) -> None:

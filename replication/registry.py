@@ -16,7 +16,7 @@ import types
 import typing
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from methods.options import Within
+from hundredfold.methods.options import Within
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", type(None): "null"}
 UNIONS = (Union, types.UnionType)

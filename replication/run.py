@@ -20,17 +20,17 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from analysis.schema import DIVERGED, FAILED, FINISHED, MEASURED
-from methods.base import Diverged
-from methods.execution.parts import Units
-from replication.config import Experiment, reference_config, run_folder
-from replication.datasets.base import Split, sealed
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.module import Segments, TrainingModule, evaluate, segment_edges
-from replication.process import check_device, prepare
-from replication.record import identity, read_record, results, write_record
+from hundredfold.analysis.schema import DIVERGED, FAILED, FINISHED, MEASURED
+from hundredfold.methods.base import Diverged
+from hundredfold.methods.execution.parts import Units
+from hundredfold.replication.config import Experiment, reference_config, run_folder
+from hundredfold.replication.datasets.base import Split, sealed
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.module import Segments, TrainingModule, evaluate, segment_edges
+from hundredfold.replication.process import check_device, prepare
+from hundredfold.replication.record import identity, read_record, results, write_record
 
 Progress = Callable[[int, int], None]
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, Optional
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from methods.base import Method
-from replication.config import GROUPS, Experiment, plain, registry
-from replication.registry import UNIONS, name_of
+from hundredfold.methods.base import Method
+from hundredfold.replication.config import GROUPS, Experiment, plain, registry
+from hundredfold.replication.registry import UNIONS, name_of
 
 PLAIN = (bool, int, float, str)
 Fields = Sequence[tuple[str, Any, Any]]
@@ -30,7 +30,8 @@ def register() -> None:
     store = ConfigStore.instance()
     strict = ("strict", bool, True)  # refuse options that the chosen method does not have; false leaves them out
     study = ("study", Any, None)  # of a file of conf/suite or conf/experiment: what `make reproduce` runs
-    store.store(name="run", node=_structured(Experiment, after=[strict, study]))
+    reports = ("reports", str, "reports")  # folder of a sweep's page
+    store.store(name="run", node=_structured(Experiment, after=[strict, study, reports]))
     for group in GROUPS:
         for name, cls in registry(group).items():
             store.store(group=group, name=name, node=_open(_structured(cls, before=[("name", str, name)])))

@@ -1,29 +1,28 @@
 """One run, or with --multirun a sweep; everything else is Hydra's command line.
 
-    python -m replication.train method=rigl method.density=0.1 dataset=digits model=mlp seed=0
-    python -m replication.train --multirun method=dense,rigl,dsc seed=0,1,2
-    python -m replication.train experiment=a3_dynamic_mnist method=snfs
-    python -m replication.train --cfg job method=dsc
+hundredfold train method=rigl method.density=0.1 dataset=digits model=mlp seed=0
+hundredfold sweep method=dense,rigl,dsc seed=0,1,2
+hundredfold train experiment=a3_dynamic_mnist method=snfs
+hundredfold train --cfg job method=dsc
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import sys
 import warnings
+from collections.abc import Sequence
+
+from hundredfold.replication.guard import answered
 
 # Whatever takes seconds to import is imported where it is used, under the guard that answers Ctrl-C.
-
-TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def help_text() -> str:
     """Usage, and every data set, model and method with its options; a template, in which a dollar is written twice."""
-    from replication.config import GROUPS, registry, stacks
-    from replication.registry import describe
+    from hundredfold.replication.config import GROUPS, registry, stacks
+    from hundredfold.replication.registry import describe
 
     lines = [__doc__.strip(), ""]
     for kind in GROUPS:
@@ -35,9 +34,8 @@ def help_text() -> str:
             lines += [f"    .{o.name} = {o.default}  {('# ' + o.comment) if o.comment else ''}" for o in options]
         if kind == "method":
             lines += [f"  {name:22} A stack, conf/method/{name}.yaml" for name in stacks()]
-    lines.append(
-        "Others: seed, replicate, budget, results, strict, recipe.*, trainer=cpu|gpu, energy.*, logger=none|wandb"
-    )
+    lines.append("Others: seed, replicate, budget, results, reports, strict, recipe.*, energy.*")
+    lines.append("        trainer=cpu|gpu, logger=none|wandb")
     lines.append("Settings of a run: experiment=NAME of conf/experiment, suite=NAME of conf/suite")
     lines.append("Hydra's own flags, such as --cfg, --info, --config-dir and tab completion: --hydra-help")
     return "\n".join(lines).replace("$", "$$")
@@ -48,11 +46,13 @@ def train(cfg) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from replication.composition import resolve
+    from hundredfold.replication.composition import resolve
 
     with answered():  # here too, because Hydra writes a line of its own about an error that passes it
         experiment = resolve(cfg)
-        from replication.study.child import perform  # loads what a run needs, after the check of what is asked
+        from hundredfold.replication.study.child import (
+            perform,  # loads what a run needs, after the check of what is asked
+        )
 
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module="lightning")
@@ -70,44 +70,32 @@ def train(cfg) -> None:
     print(f"test accuracy {test['accuracy']:.4f}, test loss {test['loss']:.4f} nats, training {joules}")
 
 
-@contextlib.contextmanager
-def answered():
-    """Exit with 2 and one sentence for a mistake, with 130 if interrupted; HYDRA_FULL_ERROR=1 shows the traceback."""
-    try:
-        yield
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        from replication.composition import known
-        from replication.mistakes import MISTAKES, sentence
-
-        if TRACEBACKS or not isinstance(error, MISTAKES):
-            raise
-        print(f"hundredfold: {sentence(error, known())}", file=sys.stderr)
-        sys.exit(2)
-
-
-def main() -> None:
+def hydra_main(arguments: Sequence[str]) -> None:
     """Hand everything to Hydra."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as good as Ctrl-C
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, and they are answered here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, and `answered` takes them
     with answered():
         import hydra
         from omegaconf import OmegaConf
 
-        from replication.composition import spelled
-        from replication.config import CONF
-        from replication.structured import register
+        from hundredfold.replication.composition import spelled
+        from hundredfold.replication.config import CONF
+        from hundredfold.replication.structured import register
 
         register()
         OmegaConf.register_new_resolver("hundredfold.help", help_text, replace=True)
-        sys.argv[1:] = [spelled(argument) for argument in sys.argv[1:]]
+        sys.argv = ["hundredfold", *map(spelled, arguments)]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()
 
 
-if __name__ == "__main__":
-    main()
+def completions(words: Sequence[str]) -> list[str]:
+    """What the last of some overrides may go on to, by Hydra's own completion."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra._internal.utils import create_config_search_path
+
+    from hundredfold.replication.config import CONF
+    from hundredfold.replication.structured import register
+
+    register()
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    return BashCompletion(loader)._query("config", " ".join(words))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from transformers import TrainerCallback
 
-from methods.base import Method
-from methods.execution.session import Session
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.session import Session
 
 
 class SessionTrainerCallback(TrainerCallback):

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from methods.base import FAMILIES, Method
-from methods.dense.dense import Dense
-from methods.execution.parts import Units
-from methods.execution.session import Session
-from methods.views import Batch
-from replication.config import Recipe
-from replication.datasets.base import DataSpec
-from replication.models.gpt import Gpt
-from replication.models.vit import Vit
+from hundredfold.methods.base import FAMILIES, Method
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.execution.parts import Units
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.views import Batch
+from hundredfold.replication.config import Recipe
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.models.gpt import Gpt
+from hundredfold.replication.models.vit import Vit
 
 STEPS, BATCH = 48, 32
 DRAWS = torch.Generator().manual_seed(7)

@@ -5,8 +5,11 @@ looked at, so no test waits for a run elsewhere on the machine, and none is held
 """
 
 import gc
+import logging
 import multiprocessing
 import os
+import signal
+import sys
 
 import pytest
 
@@ -39,13 +42,36 @@ def own_metering_lock(tmp_path_factory):
 def fork_server():
     """Makes processes that have the libraries of a run loaded, by the server that sweeps use too."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replication.study.child"])
+    context.set_forkserver_preload(["hundredfold.replication.study.child"])
     return context
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command `hundredfold` in this process; returns exit code, output and errors."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from hundredfold.replication import command_line
+
+    handlers, stop = logging.root.handlers[:], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # put back at the end, whatever the command sets
+
+    def call(*arguments):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["hundredfold", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    yield call
+    GlobalHydra.instance().clear()
+    logging.root.handlers[:] = handlers
+    signal.signal(signal.SIGTERM, stop)
 
 
 @pytest.fixture
 def no_plots(monkeypatch):
     """Leaves out the plots of a report's tasks, which take long, where a test does not look at them."""
-    from analysis import plots
+    from hundredfold.analysis import plots
 
     monkeypatch.setattr(plots, "draw", lambda *_: [])

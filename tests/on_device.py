@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.loss import cross_entropy
-from methods.execution.session import Session
-from methods.views import Batch
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.views import Batch
 from tests.pretend_device import Log
 from tests.test_matrix import BATCH, build
 

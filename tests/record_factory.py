@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.schema import MEASURED, SCHEMA_VERSION
+from hundredfold.analysis.schema import MEASURED, SCHEMA_VERSION
 
 TASKS = {"digits/mlp": "accuracy", "digits/vit": "accuracy", "topics/gpt": "loss", "topics/llama": "loss"}
 EDGES = 6

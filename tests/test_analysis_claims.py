@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims, records, tables, wording
-from analysis.facts import provenance
-from analysis.statistics import geometric_mean, mean
-from analysis.study import Study
+from hundredfold.analysis import claims, records, tables, wording
+from hundredfold.analysis.facts import provenance
+from hundredfold.analysis.statistics import geometric_mean, mean
+from hundredfold.analysis.study import Study
 from tests.record_factory import REALISTIC, TASKS, Arm, charged, diverged, failed, interrupted, study, unmetered, write
 
 DENSE = [arm for arm in REALISTIC if arm.method == "dense"]

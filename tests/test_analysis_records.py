@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import check, records, selection
+from hundredfold.analysis import check, records, selection
 from tests.record_factory import REALISTIC, diverged, failed, plan_of, study, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,7 +207,8 @@ def test_machines_are_not_mixed(tmp_path):
     assert selected.excluded == ["digits/mlp: 3 records of machine ffffffff, because a1b2c3d4 has 10"]
 
 
-LOADED = "import sys, {}; print(sorted({{'torch', 'methods', 'replication'}} & set(sys.modules)))"
+HEAVY = {"torch", "hundredfold.methods", "hundredfold.replication"}
+LOADED = f"import sys, {{}}; print(sorted({HEAVY} & set(sys.modules)))"
 
 
 def loaded(imports: str) -> str:
@@ -218,8 +219,8 @@ def loaded(imports: str) -> str:
 
 
 def test_the_analysis_imports_neither_torch_nor_what_made_the_records():
-    assert loaded("analysis.__main__") == "[]"
+    assert loaded("hundredfold.analysis.report, hundredfold.analysis.browse") == "[]"
 
 
 def test_the_check_of_imports_can_fail():
-    assert "methods" in loaded("methods")
+    assert "hundredfold.methods" in loaded("hundredfold.methods")

@@ -1,14 +1,11 @@
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from analysis import formatting, report, tables
-from analysis.__main__ import main
+from hundredfold.analysis import formatting, report, tables
 from tests.record_factory import REALISTIC, Arm, diverged, failed, plan_of, study, unmetered, write
 
 FEW = [arm for arm in REALISTIC if arm.method in ("dense", "dense_small", "rigl", "snip", "dsc")]
@@ -185,18 +182,13 @@ def test_a_study_that_has_only_begun_makes_a_page(tmp_path, keep):
     assert "nan" not in text_of(page_of(tmp_path / "report")).lower().split()
 
 
-def test_a_mistake_ends_with_two_and_one_sentence(tmp_path, monkeypatch, capsys):
-    arguments = ["--results", str(tmp_path / "none"), "--output", str(tmp_path / "report")]
-    monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
-    monkeypatch.delitem(sys.modules, "analysis.__main__")
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("analysis", run_name="__main__")
-    out, err = capsys.readouterr()
-    assert ended.value.code == 2 and out == "" and not (tmp_path / "report").exists()
-    assert re.fullmatch(r"analysis: no records below .*another folder\n", err)
+def test_a_mistake_ends_with_two_and_one_sentence(tmp_path, command):
+    code, out, err = command("report", "--results", tmp_path / "none", "--output", tmp_path / "report")
+    assert code == 2 and out == "" and not (tmp_path / "report").exists()
+    assert re.fullmatch(r"hundredfold: no records below .*another folder\n", err)
 
 
-def test_mistakes_write_nothing(tmp_path, capsys):
+def test_mistakes_write_nothing(tmp_path, command):
     made = study(FEW, ["digits/mlp"], 1)
     results = write(made, tmp_path / "results")
     (tmp_path / "taken").mkdir()
@@ -211,21 +203,21 @@ def test_mistakes_write_nothing(tmp_path, capsys):
         ("--output", str(tmp_path / "file" / "report")): "cannot be written",
         ("--plan", str(plan), "--output", str(tmp_path / "report")): "not readable as JSON",
     }.items():
-        assert main(["--results", str(results), *wrong]) == 2
-        assert sentence in capsys.readouterr().err
+        code, _, err = command("report", "--results", results, *wrong)
+        assert code == 2 and sentence in err
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_report_is_replaced_as_a_whole(tmp_path, no_plots, capsys):
+def test_a_report_is_replaced_as_a_whole(tmp_path, no_plots, command):
     results = write(study(FEW, ["digits/mlp"], 2), tmp_path / "results")
-    arguments = ["--results", str(results), "--output", str(tmp_path / "report")]
-    assert main(arguments) == 0
+    arguments = ("report", "--results", results, "--output", tmp_path / "report")
+    assert command(*arguments)[0] == 0
     (tmp_path / "report" / "tables" / "stale.csv").write_text("old")
     first = page_of(tmp_path / "report")
-    assert main(arguments) == 0
+    code, out, _ = command(*arguments)
+    assert code == 0 and "not measured" in out
     assert page_of(tmp_path / "report") == first and not (tmp_path / "report" / "tables" / "stale.csv").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "results"]
-    assert "not measured" in capsys.readouterr().out
 
 
 def test_tasks_make_safe_file_names():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import formatting
-from analysis.statistics import (
+from hundredfold.analysis import formatting
+from hundredfold.analysis.statistics import (
     INCONCLUSIVE,
     MOST_SEEDS,
     REFUTED,

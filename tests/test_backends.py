@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from methods.dynamic.block_dst import BlockDst
-from methods.dynamic.nm import Nm
-from methods.dynamic.set import exchange
-from methods.execution.cost import executed_flops
-from methods.execution.kernels.masked import Masked
-from methods.execution.kernels.semi_structured import SemiStructured
-from methods.execution.parts import Weights
-from methods.execution.parts.weights import can_store, check_storage
-from methods.execution.session import Session
-from methods.execution.storage.block_sparse import BlockSparseLinear
-from methods.execution.storage.choice import SPARSE
-from methods.execution.storage.csr import CsrLinear, block_size
-from methods.execution.storage.sparse import places_of
-from methods.products import Product, Selection
-from methods.views import StoredView
-from replication.config import registry
+from hundredfold.methods.dynamic.block_dst import BlockDst
+from hundredfold.methods.dynamic.nm import Nm
+from hundredfold.methods.dynamic.set import exchange
+from hundredfold.methods.execution.cost import executed_flops
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.execution.kernels.semi_structured import SemiStructured
+from hundredfold.methods.execution.parts import Weights
+from hundredfold.methods.execution.parts.weights import can_store, check_storage
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
+from hundredfold.methods.execution.storage.choice import SPARSE
+from hundredfold.methods.execution.storage.csr import CsrLinear, block_size
+from hundredfold.methods.execution.storage.sparse import places_of
+from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.views import StoredView
+from hundredfold.replication.config import registry
 from tests.conformance import INPUTS, TARGETS, Training, network, small_options
 
 TOLERANCE = {torch.float32: dict(rtol=2e-4, atol=2e-5), torch.float64: dict(rtol=1e-10, atol=1e-12)}

@@ -1,22 +1,21 @@
 """Hydra's command line as its users know it, and what it answers to mistakes: one sentence, and nothing is written."""
 
-import logging
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from replication import train
-from replication.composition import compose
-from replication.run import run
-from replication.study import sweep
-from replication.study.queue import Outcome
+from hundredfold.replication.composition import compose
+from hundredfold.replication.run import run
+from hundredfold.replication.study import sweep
+from hundredfold.replication.study.queue import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "hundredfold.replication", "train"]
 
 # ---- what composes ---------------------------------------------------------------------------------------------------
 COMPOSES = {
@@ -63,7 +62,7 @@ def test_an_idiom_composes(overrides):
 
 
 def test_a_composed_configuration_is_whole_and_gives_itself_again():
-    from replication.config import build
+    from hundredfold.replication.config import build
 
     made = compose(["method=rigl", "method.update.interval=5"])
     assert build(made.config) == made and build(made.config).config == made.config
@@ -209,25 +208,9 @@ def test_a_mistake_is_answered_in_one_sentence(overrides):
 
 # ---- the command itself ----------------------------------------------------------------------------------------------
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the command in this process; returns exit code, output and errors."""
-    handlers, stop = logging.root.handlers[:], signal.getsignal(signal.SIGTERM)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # put back at the end, whatever the command sets
-
-    def call(*arguments):
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["hundredfold", *map(str, arguments)])
-        try:
-            train.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    yield call
-    GlobalHydra.instance().clear()
-    logging.root.handlers[:] = handlers
-    signal.signal(signal.SIGTERM, stop)
+def train(command):
+    """Runs `hundredfold train`."""
+    return partial(command, "train")
 
 
 FLAGS = {
@@ -258,8 +241,8 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-def test_a_flag_of_hydra_works(flags, command):
-    code, out, err = command(*flags.split())
+def test_a_flag_of_hydra_works(flags, train):
+    code, out, err = train(*flags.split())
     assert code == 0 and FLAGS[flags] in out and "Traceback" not in err
 
 
@@ -267,20 +250,20 @@ def test_a_flag_of_hydra_works(flags, command):
     ("line", "expected"),
     [("method=ri", "method=rigl"), ("trainer.", "trainer.threads="), ("experiment=a3", "experiment=a3_dynamic_mnist")],
 )
-def test_the_tabulator_completes_groups_choices_and_options(line, expected, command, monkeypatch):
+def test_the_tabulator_completes_groups_choices_and_options(line, expected, train, monkeypatch):
     monkeypatch.setenv("COMP_LINE", f"hundredfold {line}")
-    code, out, _ = command("-sc", "query=bash")
+    code, out, _ = train("-sc", "query=bash")
     assert code == 0 and expected in out.split()
 
 
-def test_configurations_of_ones_own_folder_are_found(command, tmp_path):
+def test_configurations_of_ones_own_folder_are_found(train, tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text("defaults: [rigl, _self_]\ndensity: 0.03\n")
     (tmp_path / "recipe").mkdir()
     (tmp_path / "recipe" / "short.yaml").write_text("defaults: [digits-mlp, _self_]\nsteps: 7\n")
     (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\nseed: 5\n")
     chosen = ("--config-dir", tmp_path, "-cn", "own", "method=mine", "recipe=short", "--cfg", "job")
-    code, out, _ = command(*chosen)
+    code, out, _ = train(*chosen)
     assert code == 0 and "seed: 5" in out and "density: 0.03" in out and "steps: 7" in out
     made = compose(["method=mine", "recipe=short"], config_dir=tmp_path)
     assert made.label == "rigl 0.03" and made.recipe.steps == 7
@@ -302,17 +285,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_a_refused_command_exits_with_2_and_writes_nothing(line, command, tmp_path, monkeypatch):
+def test_a_refused_command_exits_with_2_and_writes_nothing(line, train, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    code, out, err = command(*line.split(), f"results={tmp_path}/r")
+    code, out, err = train(*line.split(), f"results={tmp_path}/r")
     assert code == 2 and err.strip().startswith("hundredfold: ") and REFUSED[line] in err
     assert len(err.strip().splitlines()) == 1 and not out.strip() and not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_not_yaml_is_named(command, tmp_path):
+def test_a_file_that_is_not_yaml_is_named(train, tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text("name: [rigl\n")
-    code, _, err = command("--config-dir", tmp_path, "method=mine", f"results={tmp_path}/r")
+    code, _, err = train("--config-dir", tmp_path, "method=mine", f"results={tmp_path}/r")
     assert code == 2 and "mine.yaml" in err and len(err.strip().splitlines()) == 1
 
 
@@ -334,7 +317,7 @@ SWEEPS = {
 
 
 @pytest.mark.parametrize("line", SWEEPS)
-def test_a_sweep_runs_each_different_configuration_once(line, command, tmp_path, monkeypatch):
+def test_a_sweep_runs_each_different_configuration_once(line, train, tmp_path, monkeypatch):
     seen = []
 
     def run_all(jobs):
@@ -342,31 +325,32 @@ def test_a_sweep_runs_each_different_configuration_once(line, command, tmp_path,
         return [Outcome(job, "started", "finished", None) for job in jobs]
 
     monkeypatch.setattr(sweep, "run_all", run_all)
-    code, out, err = command("--multirun", *line.split(), f"results={tmp_path}/r")
+    monkeypatch.setattr(sweep, "build", lambda *_: None)
+    code, out, err = train("--multirun", *line.split(), f"results={tmp_path}/r")
     assert code == 0, err
     assert [job.label for job in seen] == SWEEPS[line]
     assert len({job.run_id for job in seen}) == len(seen)
     assert f"Records: {tmp_path}/r/runs" in out and "finished" in out and not list(tmp_path.iterdir())
 
 
-def test_a_sweep_with_a_run_that_did_not_finish_exits_with_1_and_says_which(command, tmp_path, monkeypatch):
+def test_a_sweep_with_a_run_that_did_not_finish_exits_with_1_and_says_which(train, tmp_path, monkeypatch):
     def run_all(jobs):
         return [Outcome(job, "started", "failed", "a reason [/x]") for job in jobs]
 
     monkeypatch.setattr(sweep, "run_all", run_all)
-    code, out, _ = command("-m", "seed=0,1", f"results={tmp_path}")
+    code, out, _ = train("-m", "seed=0,1", f"results={tmp_path}")
     assert code == 1 and "failed" in out and "reason" in out
 
 
 # ---- interruptions and runs ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("line", ["seed=0", "-m seed=0,1"])
-def test_an_interrupted_command_exits_with_130_and_a_sentence(line, command, tmp_path, monkeypatch):
+def test_an_interrupted_command_exits_with_130_and_a_sentence(line, train, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("replication.study.child.perform", interrupted)
+    monkeypatch.setattr("hundredfold.replication.study.child.perform", interrupted)
     monkeypatch.setattr(sweep, "run_all", interrupted)
-    code, _, err = command(*line.split(), f"results={tmp_path}")
+    code, _, err = train(*line.split(), f"results={tmp_path}")
     assert code == 130 and err.strip() == "Interrupted. The same command goes on where it stopped."
 
 
@@ -384,7 +368,7 @@ def test_an_interruption_passes_through_the_trainer(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("line", ["seed=0", "-m seed=0,1"])
 def test_ctrl_c_in_a_terminal_leaves_no_traceback(line, tmp_path):
-    command = [sys.executable, "-m", "replication.train", *line.split(), "recipe.steps=200000", f"results={tmp_path}"]
+    command = [*COMMAND, *line.split(), "recipe.steps=200000", f"results={tmp_path}"]
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     while not list(tmp_path.rglob("energy.jsonl")) and process.poll() is None:
@@ -402,8 +386,6 @@ def test_ctrl_c_in_a_terminal_leaves_no_traceback(line, tmp_path):
 def test_a_single_run_writes_into_its_results_folder_alone(tmp_path):
     overrides = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}/r"]
     before = sorted(ROOT.iterdir())
-    done = subprocess.run(
-        [sys.executable, "-m", "replication.train", *overrides], capture_output=True, text=True, cwd=ROOT
-    )
+    done = subprocess.run([*COMMAND, *overrides], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
     assert sorted(ROOT.iterdir()) == before and [path.name for path in (tmp_path / "r").iterdir()] == ["runs"]

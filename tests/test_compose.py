@@ -6,28 +6,28 @@ import dataclasses
 import pytest
 import torch
 
-from methods.base import Method
-from methods.control.dsc_frozen import DscFrozen
-from methods.control.random_twin import RandomTwin, shuffled
-from methods.dynamic.rigl import Rigl
-from methods.execution.kernels.masked import Masked
-from methods.execution.parts import Operands, Samples, Units
-from methods.neurons.dsc import Dsc
-from methods.selective.compose import Compose
-from methods.selective.infobatch import Infobatch
-from methods.selective.layer_freeze import LayerFreeze
-from methods.selective.memory import Memory
-from methods.selective.mesimp import Mesimp
-from methods.selective.moe import Moe
-from methods.selective.progressive_length import ProgressiveLength
-from methods.selective.random_ltd import RandomLtd
-from methods.selective.selective_backprop import SelectiveBackprop
-from methods.selective.swat import Swat
-from methods.static.magnitude_structured import MagnitudeStructured
-from methods.static.snip import Snip
-from methods.topology import UpdateSchedule
-from replication import config as configuration
-from replication.registry import create
+from hundredfold.methods.base import Method
+from hundredfold.methods.control.dsc_frozen import DscFrozen
+from hundredfold.methods.control.random_twin import RandomTwin, shuffled
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.execution.parts import Operands, Samples, Units
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.selective.compose import Compose
+from hundredfold.methods.selective.infobatch import Infobatch
+from hundredfold.methods.selective.layer_freeze import LayerFreeze
+from hundredfold.methods.selective.memory import Memory
+from hundredfold.methods.selective.mesimp import Mesimp
+from hundredfold.methods.selective.moe import Moe
+from hundredfold.methods.selective.progressive_length import ProgressiveLength
+from hundredfold.methods.selective.random_ltd import RandomLtd
+from hundredfold.methods.selective.selective_backprop import SelectiveBackprop
+from hundredfold.methods.selective.swat import Swat
+from hundredfold.methods.static.magnitude_structured import MagnitudeStructured
+from hundredfold.methods.static.snip import Snip
+from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.replication import config as configuration
+from hundredfold.replication.registry import create
 from tests.conformance import CHECKS, Training, dense_flops, small_options
 
 

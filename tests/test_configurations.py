@@ -9,11 +9,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from methods.topology import UpdateSchedule
-from replication import config
-from replication.composition import compose
-from replication.structured import register
-from replication.study.tuning import load_space
+from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.replication import config
+from hundredfold.replication.composition import compose
+from hundredfold.replication.structured import register
+from hundredfold.replication.study.tuning import load_space
 
 CONF = config.CONF
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))

@@ -4,17 +4,16 @@ import json
 import pytest
 import torch
 
-import methods
-from methods.base import Method
-from methods.dynamic.rigl import Rigl
-from methods.dynamic.set import Set
-from methods.neurons.dsc import Dsc
-from methods.topology import Topology
-from replication.catalogue import PHYSICALITY
-from replication.registry import discover
+from hundredfold.methods.base import Method
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.topology import Topology
+from hundredfold.replication.catalogue import PHYSICALITY
+from hundredfold.replication.registry import discover
 from tests.conformance import CHECKS, measured_physicality, small_options
 
-METHODS = {name: cls(**small_options(cls)) for name, cls in discover(methods, Method).items()}
+METHODS = {name: cls(**small_options(cls)) for name, cls in discover("hundredfold.methods", Method).items()}
 QUICK = {"dense", "dense_small", "random_erk", "rigl", "dsc", "swat", "random_twin"}  # one of every family
 METHODS["dsc (masked)"] = dataclasses.replace(METHODS["dsc"], units="masked")
 
@@ -26,7 +25,7 @@ def test_method_conforms(name, check):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(discover(methods, Method)))
+@pytest.mark.parametrize("name", sorted(discover("hundredfold.methods", Method)))
 def test_the_table_of_methods_says_what_was_measured(name, request):
     """With --write-physicality the measurement is written, for the table in the README."""
     measured, known = measured_physicality(METHODS[name]), json.loads(PHYSICALITY.read_text())

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from methods.execution.cost import executed_flops
-from methods.execution.kernels.masked import Masked
-from methods.execution.loss import cross_entropy
-from methods.execution.parts import Weights
-from methods.execution.prunable import prunable_layers
-from methods.execution.session import Session
-from methods.execution.storage.masked import mask_layer
-from methods.execution.storage.selected import select_layer
-from replication.config import registry
+from hundredfold.methods.execution.cost import executed_flops
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.parts import Weights
+from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.storage.masked import mask_layer
+from hundredfold.methods.execution.storage.selected import select_layer
+from hundredfold.replication.config import registry
 
 
 def selective(conv, mask=None, operands=False):

@@ -9,10 +9,9 @@ import zipfile
 
 import pytest
 
-from replication.datasets import _download, _files
-from replication.datasets.__main__ import main
-from replication.datasets._files import Download
-from replication.datasets.mnist import Mnist
+from hundredfold.replication.datasets import _download, _files
+from hundredfold.replication.datasets._files import Download
+from hundredfold.replication.datasets.mnist import Mnist
 
 DATA = bytes(range(256)) * 40
 ITEM = Download("https://example.org/file", "set/file.bin", f"sha256:{hashlib.sha256(DATA).hexdigest()}", len(DATA))
@@ -196,27 +195,25 @@ def test_the_data_root_is_data_where_none_is_named(monkeypatch):
         (["imagenet"], "or ask for access at https://www.image-net.org"),
     ],
 )
-def test_a_mistake_at_the_command_is_one_sentence(root, capsys, arguments, message):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
+def test_a_mistake_at_the_command_is_one_sentence(root, command, arguments, message):
+    code, _, error = command("data", *arguments)
+    assert code == 2
     assert message in error and error.count("\n") == 1
 
 
-def test_the_command_says_what_it_fetches_and_from_where(root, monkeypatch, capsys):
+def test_the_command_says_what_it_fetches_and_from_where(root, monkeypatch, command):
     serve(monkeypatch, urllib.error.URLError("no route"))
-    assert main(["mnist"]) == 2
-    said = capsys.readouterr()
-    assert "11.6 MB" in said.out and "LeCun" not in said.err and Mnist.license in said.out and str(root) in said.out
-    assert "cannot be fetched (no route)" in said.err
+    code, out, err = command("data", "mnist")
+    assert code == 2 and "cannot be fetched (no route)" in err
+    assert "11.6 MB" in out and "LeCun" not in err and Mnist.license in out and str(root) in out
 
 
-def test_the_command_lists_every_data_set(root, capsys):
-    assert main(["--list"]) == 0
-    said = capsys.readouterr().out
-    assert "fashion_mnist" in said and "MIT" in said and "30.9 MB" in said
+def test_the_command_lists_every_data_set(root, command):
+    code, said, _ = command("data")
+    assert code == 0 and "fashion_mnist" in said and "MIT" in said and "30.9 MB" in said
 
 
-def test_the_command_makes_token_shards(root, capsys):
+def test_the_command_makes_token_shards(root, command):
     (root / "text.txt").write_text("some words in a line\n" * 20_000)
-    assert main(["token_shards", "--from", str(root / "text.txt")]) == 0
-    assert "token_shards: 401 training" in capsys.readouterr().out
+    code, out, _ = command("data", "token_shards", "--from", root / "text.txt")
+    assert code == 0 and "token_shards: 401 training" in out

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from replication.datasets import _folders, _images
-from replication.datasets.imagenet import Imagenet
-from replication.datasets.tiny_imagenet import TinyImagenet
+from hundredfold.replication.datasets import _folders, _images
+from hundredfold.replication.datasets.imagenet import Imagenet
+from hundredfold.replication.datasets.tiny_imagenet import TinyImagenet
 
 COLORS = {"n01": (250, 0, 0), "n02": (0, 250, 0), "n03": (0, 0, 250)}
 
@@ -122,7 +122,7 @@ def test_missing_and_wrong_folders_are_one_sentence(root):
         ValueError, match="imagenet/train is missing; .* or ask for access at https://www.image-net.org"
     ):
         Imagenet().training()
-    with pytest.raises(ValueError, match="tiny-imagenet-200/train is missing; .*python -m replication.datasets"):
+    with pytest.raises(ValueError, match="tiny-imagenet-200/train is missing; .*hundredfold data"):
         TinyImagenet().training()
     (root / "small" / "val" / "n03" / "0.png").unlink()
     (root / "small" / "val" / "n03" / "1.png").unlink()

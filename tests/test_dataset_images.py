@@ -13,12 +13,12 @@ import pytest
 import scipy.io
 import torch
 
-from replication import registry
-from replication.datasets import _cifar, _idx, _images, cifar10, svhn
-from replication.datasets._files import Download
-from replication.datasets.base import Dataset, sealed
+from hundredfold.replication import registry
+from hundredfold.replication.datasets import _cifar, _idx, _images, cifar10, svhn
+from hundredfold.replication.datasets._files import Download
+from hundredfold.replication.datasets.base import Dataset, sealed
 
-DATASETS = registry.discover("replication.datasets", Dataset)
+DATASETS = registry.discover("hundredfold.replication.datasets", Dataset)
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
 CLASSES = (np.arange(60) % 3).astype(np.uint8)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from replication import registry
-from replication.datasets import _scenario
-from replication.datasets.base import Dataset
-from replication.datasets.digits import Digits
-from replication.datasets.topics import Topics
+from hundredfold.replication import registry
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets.base import Dataset
+from hundredfold.replication.datasets.digits import Digits
+from hundredfold.replication.datasets.topics import Topics
 
 CLEAN = Digits().training()[0]
 
@@ -117,5 +117,5 @@ def test_a_class_left_empty_is_one_sentence():
 
 
 def test_every_data_set_takes_the_options():
-    for name, cls in registry.discover("replication.datasets", Dataset).items():
+    for name, cls in registry.discover("hundredfold.replication.datasets", Dataset).items():
         assert registry.create("dataset", {name: cls}, name, fraction=0.5, scenario_seed=3).fraction == 0.5

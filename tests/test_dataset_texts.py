@@ -7,13 +7,13 @@ import os
 import pytest
 import torch
 
-from replication import tokenizer
-from replication.datasets import _shards, _wikitext
-from replication.datasets.shakespeare import Shakespeare
-from replication.datasets.token_shards import TokenShards
-from replication.datasets.wikitext2 import WikiText2
-from replication.datasets.wikitext103 import WikiText103
-from replication.datasets.wikitext_transfer import WikiTextTransfer
+from hundredfold.replication import tokenizer
+from hundredfold.replication.datasets import _shards, _wikitext
+from hundredfold.replication.datasets.shakespeare import Shakespeare
+from hundredfold.replication.datasets.token_shards import TokenShards
+from hundredfold.replication.datasets.wikitext2 import WikiText2
+from hundredfold.replication.datasets.wikitext103 import WikiText103
+from hundredfold.replication.datasets.wikitext_transfer import WikiTextTransfer
 
 TEXT = "".join(f"line {n} says naïve things about {n % 7} cats and {n % 5} dogs\n" for n in range(2000))
 

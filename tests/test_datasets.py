@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from replication import registry
-from replication.datasets import _images
-from replication.datasets.base import Dataset, DataSpec, Split, sealed
-from replication.datasets.digits import Digits
-from replication.datasets.topics import Topics
+from hundredfold.replication import registry
+from hundredfold.replication.datasets import _images
+from hundredfold.replication.datasets.base import Dataset, DataSpec, Split, sealed
+from hundredfold.replication.datasets.digits import Digits
+from hundredfold.replication.datasets.topics import Topics
 
-DATASETS = registry.discover("replication.datasets", Dataset)
+DATASETS = registry.discover("hundredfold.replication.datasets", Dataset)
 
 
 @dataclass(frozen=True)

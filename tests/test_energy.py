@@ -6,11 +6,11 @@ import types
 
 import pytest
 
-from replication.energy import sources
-from replication.energy.ledger import Ledger
-from replication.energy.meter import EnergyError, Meter
-from replication.energy.rapl import package_counters
-from replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
+from hundredfold.replication.energy import sources
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import EnergyError, Meter
+from hundredfold.replication.energy.rapl import package_counters
+from hundredfold.replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
 
 
 def powercap(root, zones):
@@ -149,7 +149,7 @@ def test_the_estimate_counts_this_process_alone():
 
 
 def test_the_environment_is_complete_and_tells_no_host_name():
-    from replication.environment import collect, machine_id
+    from hundredfold.replication.environment import collect, machine_id
 
     facts = collect("cpu", 1, "float32")
     assert facts["versions"]["torch"] and facts["device"] and len(facts["device_key"]) == 12

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import Source, choose
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import Source, choose
 
 
 class Clock(Source):
@@ -129,10 +129,10 @@ def test_joules_of_attempts_with_different_sources_are_unknown_and_say_why(tmp_p
 
 
 def test_a_checkpoint_holds_the_training_that_led_to_it(tmp_path, monkeypatch):
-    from methods.execution.session import Session
-    from replication.composition import compose
-    from replication.datasets.base import sealed
-    from replication.module import TrainingModule
+    from hundredfold.methods.execution.session import Session
+    from hundredfold.replication.composition import compose
+    from hundredfold.replication.datasets.base import sealed
+    from hundredfold.replication.module import TrainingModule
 
     target = compose(["model.widths=[8]", "recipe.steps=40", "recipe.batch_size=16", f"results={tmp_path}"])
     with sealed():
@@ -197,9 +197,9 @@ def test_a_killed_process_loses_no_joule_up_to_its_last_heartbeat(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import Estimate
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import Estimate
 meter = Meter(Estimate(""), Ledger(Path({str(path)!r})), heartbeat_s=0.0)
 with meter.phase("train"):
     sum(range(10**6))

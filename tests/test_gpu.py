@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from replication.composition import compose
-from replication.energy.sources import choose
-from replication.run import run
+from hundredfold.replication.composition import compose
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.run import run
 from tests.conformance import small_options
 from tests.on_device import OnDevice, waits
 from tests.pretend_device import pretend_device

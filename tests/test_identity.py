@@ -6,8 +6,8 @@ import functools
 
 import pytest
 
-from replication.composition import compose
-from replication.config import registry, run_id
+from hundredfold.replication.composition import compose
+from hundredfold.replication.config import registry, run_id
 
 SAME = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
 OTHER = ["seed=1", "budget=0.5", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]

@@ -6,10 +6,10 @@ import time
 import pytest
 import torch
 
-from methods.dense.dense import Dense
-from methods.neurons.dsc import Dsc
-from replication.models.mlp import Mlp
-from replication.module import evaluate, segment_edges
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.replication.models.mlp import Mlp
+from hundredfold.replication.module import evaluate, segment_edges
 from tests.test_energy_meter import Clock
 from tests.test_training_loop import ADAMW, CASES, IMAGES, SGD, experiment, plain_quality, suite, trained
 

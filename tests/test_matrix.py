@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from methods.execution.parts import Units
-from methods.execution.session import Session
-from methods.views import Batch
-from replication.config import registry
-from replication.datasets.base import DataSpec
-from replication.registry import create
+from hundredfold.methods.execution.parts import Units
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.views import Batch
+from hundredfold.replication.config import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.registry import create
 from tests.conformance import selected, small_options
 
 STEPS, BATCH = 24, 4  # of the schedule, of which three steps are taken

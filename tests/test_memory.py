@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 import torch
 
-from methods.execution.parts import Modules
-from methods.execution.session import Session
-from methods.selective.memory import HashedGrams, Memory, ProductKeys
-from methods.tools import ngram_tables
-from methods.tools.ngram_tables import NgramTables
-from methods.views import Batch
+from hundredfold.methods.execution.parts import Modules
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.selective.memory import HashedGrams, Memory, ProductKeys
+from hundredfold.methods.tools import ngram_tables
+from hundredfold.methods.tools.ngram_tables import NgramTables
+from hundredfold.methods.views import Batch
 from tests.conformance import TARGETS, TOKENS, Training, network
 
 VOCABULARY, ORDER, DISCOUNT = 3, 2, 0.75

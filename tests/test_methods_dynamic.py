@@ -10,22 +10,22 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.dynamic.acdc import Acdc
-from methods.dynamic.cht import Cht, flops_of_scores, link_scores, sampling_keys, without_dead_ends
-from methods.dynamic.deepr import Deepr
-from methods.dynamic.dsr import Dsr, divide
-from methods.dynamic.granet import Granet
-from methods.dynamic.mest import Mest
-from methods.dynamic.rigl import Rigl
-from methods.dynamic.rigl_itop import RiglItop, explored
-from methods.dynamic.set import Set
-from methods.dynamic.snfs import Snfs
-from methods.dynamic.top_kast import TopKast
-from methods.execution.parts import Gradient, Weights
-from methods.execution.session import Session
-from methods.topology import UpdateSchedule
-from methods.views import LayerView
-from replication.registry import create
+from hundredfold.methods.dynamic.acdc import Acdc
+from hundredfold.methods.dynamic.cht import Cht, flops_of_scores, link_scores, sampling_keys, without_dead_ends
+from hundredfold.methods.dynamic.deepr import Deepr
+from hundredfold.methods.dynamic.dsr import Dsr, divide
+from hundredfold.methods.dynamic.granet import Granet
+from hundredfold.methods.dynamic.mest import Mest
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.dynamic.rigl_itop import RiglItop, explored
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.dynamic.snfs import Snfs
+from hundredfold.methods.dynamic.top_kast import TopKast
+from hundredfold.methods.execution.parts import Gradient, Weights
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.methods.views import LayerView
+from hundredfold.replication.registry import create
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 EVERY_6 = UpdateSchedule(6, 0.0, 0.75)

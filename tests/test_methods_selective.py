@@ -7,28 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.dense.dense import Dense
-from methods.execution.blocks import find_blocks, run_on_tokens
-from methods.execution.kernels.gathered import Gathered
-from methods.execution.kernels.masked import Masked
-from methods.execution.parts import Samples
-from methods.execution.session import Session
-from methods.products import ALL, Product, Selection
-from methods.selective.activation_topk import ActivationTopk
-from methods.selective.infobatch import Infobatch
-from methods.selective.layer_drop import LayerDrop
-from methods.selective.layer_freeze import LayerFreeze
-from methods.selective.meprop import Meprop
-from methods.selective.mesimp import Mesimp
-from methods.selective.moe import Experts, Moe
-from methods.selective.progressive_length import ProgressiveLength
-from methods.selective.progressive_resolution import ProgressiveResolution
-from methods.selective.random_ltd import RandomLtd
-from methods.selective.relu_l1 import PenalisedRelu, ReluL1
-from methods.selective.selective_backprop import SelectiveBackprop
-from methods.selective.swat import Swat
-from methods.topology import UpdateSchedule
-from methods.views import Batch
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.execution.blocks import find_blocks, run_on_tokens
+from hundredfold.methods.execution.kernels.gathered import Gathered
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.execution.parts import Samples
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.products import ALL, Product, Selection
+from hundredfold.methods.selective.activation_topk import ActivationTopk
+from hundredfold.methods.selective.infobatch import Infobatch
+from hundredfold.methods.selective.layer_drop import LayerDrop
+from hundredfold.methods.selective.layer_freeze import LayerFreeze
+from hundredfold.methods.selective.meprop import Meprop
+from hundredfold.methods.selective.mesimp import Mesimp
+from hundredfold.methods.selective.moe import Experts, Moe
+from hundredfold.methods.selective.progressive_length import ProgressiveLength
+from hundredfold.methods.selective.progressive_resolution import ProgressiveResolution
+from hundredfold.methods.selective.random_ltd import RandomLtd
+from hundredfold.methods.selective.relu_l1 import PenalisedRelu, ReluL1
+from hundredfold.methods.selective.selective_backprop import SelectiveBackprop
+from hundredfold.methods.selective.swat import Swat
+from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.methods.views import Batch
 from tests.conformance import BATCH, INPUTS, TARGETS, TOKENS, Training, network, transformer
 
 X, Y = INPUTS[:BATCH], TARGETS[:BATCH]

@@ -7,24 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.control.placebo import Placebo
-from methods.dense.dense import Dense
-from methods.dense_control.dense_reg import DenseReg
-from methods.execution.session import Session
-from methods.static.early_bird import EarlyBird
-from methods.static.gmp import Gmp
-from methods.static.grasp import Grasp
-from methods.static.lottery import Lottery
-from methods.static.magnitude import Magnitude
-from methods.static.magnitude_structured import MagnitudeStructured
-from methods.static.random_erk import RandomErk
-from methods.static.random_static import RandomStatic
-from methods.static.snip import Snip
-from methods.static.str import SoftThreshold, Str
-from methods.static.synflow import Synflow, synaptic_flow
-from methods.tools.allocation import allocate
-from methods.tools.schedules import cubic
-from methods.topology import UpdateSchedule
+from hundredfold.methods.control.placebo import Placebo
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.dense_control.dense_reg import DenseReg
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.static.early_bird import EarlyBird
+from hundredfold.methods.static.gmp import Gmp
+from hundredfold.methods.static.grasp import Grasp
+from hundredfold.methods.static.lottery import Lottery
+from hundredfold.methods.static.magnitude import Magnitude
+from hundredfold.methods.static.magnitude_structured import MagnitudeStructured
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.static.random_static import RandomStatic
+from hundredfold.methods.static.snip import Snip
+from hundredfold.methods.static.str import SoftThreshold, Str
+from hundredfold.methods.static.synflow import Synflow, synaptic_flow
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.schedules import cubic
+from hundredfold.methods.topology import UpdateSchedule
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 X, Y = INPUTS[:BATCH], TARGETS[:BATCH]

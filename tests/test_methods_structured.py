@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from methods.dynamic.block_dst import BlockDst, block_norms, expand
-from methods.dynamic.chase import Chase
-from methods.dynamic.dsd import Dsd
-from methods.dynamic.nm import Nm, nm_mask
-from methods.dynamic.srigl import Srigl
-from methods.execution.parts import Units
-from methods.execution.prunable import prunable_layers
-from methods.execution.session import Session
-from methods.neurons.dsc import Dsc
-from methods.neurons.neuron_removal import NeuronRemoval
-from methods.tools.allocation import allocate
-from methods.topology import UpdateSchedule
+from hundredfold.methods.dynamic.block_dst import BlockDst, block_norms, expand
+from hundredfold.methods.dynamic.chase import Chase
+from hundredfold.methods.dynamic.dsd import Dsd
+from hundredfold.methods.dynamic.nm import Nm, nm_mask
+from hundredfold.methods.dynamic.srigl import Srigl
+from hundredfold.methods.execution.parts import Units
+from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.neurons.neuron_removal import NeuronRemoval
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.topology import UpdateSchedule
 from tests.conformance import INPUTS, RECIPE, STEPS, TARGETS, Training, transformer
 from tests.test_session import one_layer, step_with_gradient
 

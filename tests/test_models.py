@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from replication import registry
-from replication.datasets.base import DataSpec
-from replication.models._causal import linear_from_conv1d, replace_conv1d
-from replication.models.base import Model, scaled, scaled_neurons
+from hundredfold.replication import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.models._causal import linear_from_conv1d, replace_conv1d
+from hundredfold.replication.models.base import Model, scaled, scaled_neurons
 
-MODELS = registry.discover("replication.models", Model)
+MODELS = registry.discover("hundredfold.replication.models", Model)
 TEXT = DataSpec("text", (16,), 256, "loss")
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from replication import registry
-from replication.datasets.base import DataSpec
-from replication.models._srelu import SReLU
-from replication.models.base import Model
+from hundredfold.replication import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.models._srelu import SReLU
+from hundredfold.replication.models.base import Model
 
-MODELS = registry.discover("replication.models", Model)
+MODELS = registry.discover("hundredfold.replication.models", Model)
 CONVOLUTIONAL = ("lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 

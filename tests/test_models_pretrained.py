@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from replication import registry
-from replication.datasets.base import DataSpec
-from replication.models.base import Model
-from replication.pretrained import load_weights
+from hundredfold.replication import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.models.base import Model
+from hundredfold.replication.pretrained import load_weights
 
-MODELS = registry.discover("replication.models", Model)
+MODELS = registry.discover("hundredfold.replication.models", Model)
 TOKENS = torch.randint(64, (2, 12), generator=torch.Generator().manual_seed(3))
 GPT = {"dim": 32, "depth": 2, "heads": 2, "hidden": 128}
 LLAMA = {"dim": 32, "depth": 2, "heads": 4, "groups": 2, "hidden": 48}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from replication import tokenizer
+from hundredfold.replication import tokenizer
 
 TEXTS = ["the cat sat on the mat, the dog sat on the log", "a cat and a dog and a cat"] * 3
 ODD = "naïve\tcafé \u4f60\u597d \U0001f600\r\n\x00 <|endoftext|>"

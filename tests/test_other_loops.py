@@ -8,16 +8,16 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from methods.base import Method
-from methods.dynamic.rigl import Rigl
-from methods.execution.session import Session
-from methods.neurons.dsc import Dsc
-from methods.selective.infobatch import Infobatch
-from methods.topology import UpdateSchedule
-from methods.views import Batch
-from replication.config import registry
-from replication.models._causal import replace_conv1d
-from replication.trainer_callback import SessionTrainerCallback
+from hundredfold.methods.base import Method
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.selective.infobatch import Infobatch
+from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.methods.views import Batch
+from hundredfold.replication.config import registry
+from hundredfold.replication.models._causal import replace_conv1d
+from hundredfold.replication.trainer_callback import SessionTrainerCallback
 from tests.conformance import small_options
 
 STEPS, BATCH, LENGTH, VOCABULARY = 24, 4, 8, 32

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from replication.record import weights_sha256
+from hundredfold.replication.record import weights_sha256
 from tests.pretend_device import Pretend, pretend_device
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.execution.cost import executed_flops, ideal_flops
-from methods.execution.kernels.masked import Masked
-from methods.products import ALL, Product, Selection, exact
+from hundredfold.methods.execution.cost import executed_flops, ideal_flops
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.products import ALL, Product, Selection, exact
 
 SIZES = st.integers(1, 9)
 

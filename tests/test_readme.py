@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import markers
+from hundredfold.analysis import markers
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,7 +24,7 @@ def test_the_readme_has_examples_of_both_loops():
 
 
 def test_the_table_of_methods_is_the_one_that_the_code_gives():
-    from replication import catalogue
+    from hundredfold.replication import catalogue
 
     assert markers.insert(README, "methods", catalogue.table()) == README, "run `make readme`"
     changed = README.replace("| `rigl` ", "| `rigi` ")
@@ -34,8 +34,8 @@ def test_the_table_of_methods_is_the_one_that_the_code_gives():
 def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, monkeypatch):
     import importlib
 
-    from methods.base import Method
-    from replication.registry import create, discover
+    from hundredfold.methods.base import Method
+    from hundredfold.replication.registry import create, discover
     from tests.conformance import CHECKS
 
     (tmp_path / "plugins" / "static").mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, m
 def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
     import json
 
-    from analysis.summary import matrix
+    from hundredfold.analysis.summary import matrix
 
     verdicts = json.loads((ROOT / "results" / "quick" / "verdicts.json").read_text())
     assert markers.insert(README, "verdicts", matrix(verdicts)) == README, "run `make readme`"

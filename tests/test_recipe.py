@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from replication.recipe import Recipe
+from hundredfold.replication.recipe import Recipe
 
 RECIPE = Recipe("adamw", 8, 100, 0.1, 0.0, (0.9, 0.95), 0.1)
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from methods.options import Fraction, Within, check_options
-from replication import registry
+from hundredfold.methods.options import Fraction, Within, check_options
+from hundredfold.replication import registry
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 import json
-import sys
 
 import pytest
 
-from replication import reproduce
-from replication.study import tuning
+from hundredfold.replication.study import tuning
 
 SMALL = """
 study:
@@ -22,8 +20,8 @@ SPACE = "trials: 2\nspace: {adamw: {recipe.learning_rate: [0.001, 0.1, log]}}\n"
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs `replication.reproduce` on a folder of suites of its own; returns exit code, output and errors."""
+def reproduce(tmp_path, command):
+    """Runs `hundredfold reproduce` on a folder of suites of its own; returns exit code, output and errors."""
     (tmp_path / "suite").mkdir()
     places = {"config-dir": tmp_path, "results": tmp_path / "results", "reports": tmp_path / "reports"}
     folders = [word for name, path in places.items() for word in (f"--{name}", str(path))]
@@ -31,17 +29,14 @@ def command(tmp_path, monkeypatch, capsys):
     def run(name, text=None, *more):
         if text is not None:
             (tmp_path / "suite" / f"{name}.yaml").write_text(text)
-        monkeypatch.setattr(sys, "argv", ["reproduce", name, *folders, *more])
-        code = reproduce.main()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return command("reproduce", name, *folders, *more)
 
     return run
 
 
 @pytest.mark.slow
-def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path, request):
-    code, out, err = command("small", SMALL)
+def test_a_suite_runs_reports_and_reruns_nothing(reproduce, tmp_path, request):
+    code, out, err = reproduce("small", SMALL)
     assert code == 0, err
     assert "digits/mlp: 8 runs of dense, dense_small 0.25, dsc 0.25" in out and "Energy: " in out
     records = sorted((tmp_path / "results").rglob("record.json"))
@@ -51,34 +46,34 @@ def test_a_suite_runs_reports_and_reruns_nothing(command, tmp_path, request):
     assert "dsc 0.25" in page and "http-equiv" not in page.split("<body")[1]
     assert list((tmp_path / "reports" / "small").rglob("*.svg")) and list((tmp_path / "reports").rglob("*.tex"))
     request.getfixturevalue("no_plots")
-    code, out, err = command("small")
+    code, out, err = reproduce("small")
     assert code == 0 and "8 are done and 0 remain" in out
     assert [path.stat().st_mtime_ns for path in records] == written
 
 
 @pytest.mark.slow
-def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(command, tmp_path, no_plots):
+def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(reproduce, tmp_path, no_plots):
     text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
     text = text.replace("seeds: 2", "seeds: 1")
-    code, out, err = command("failing", text)
+    code, out, err = reproduce("failing", text)
     assert code == 1 and "dsc_frozen" in err and "starts from the run method=dsc" in err
     assert (tmp_path / "reports" / "failing" / "report.html").exists()
 
 
-def test_mistakes_exit_with_2_and_write_nothing(command, tmp_path):
+def test_mistakes_exit_with_2_and_write_nothing(reproduce, tmp_path):
     wrong = SMALL.replace("dense_small", "dense_smal")
     for name, text in {"missing": None, "broken": "title: x", "unreadable": "study: [", "wrong": wrong}.items():
-        code, out, err = command(name, text)
+        code, out, err = reproduce(name, text)
         assert code == 2 and err.startswith("hundredfold: ") and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists() and not (tmp_path / "reports").exists()
 
 
 @pytest.mark.slow
 def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
-    from replication import dashboard
-    from replication.composition import compose
-    from replication.run import run
-    from replication.wandb_mirror import mirror
+    from hundredfold.replication import dashboard
+    from hundredfold.replication.composition import compose
+    from hundredfold.replication.run import run
+    from hundredfold.replication.wandb_mirror import mirror
 
     result = run(compose(["recipe.steps=20", "model.widths=[16]", "trainer.segments=2", f"results={tmp_path}"]))
     folder = mirror(result.record, result.folder, project="hundredfold", mode="offline")
@@ -89,8 +84,8 @@ def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
 
 
 def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
-    from replication.composition import compose
-    from replication.run import run
+    from hundredfold.replication.composition import compose
+    from hundredfold.replication.run import run
 
     result = run(compose(["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]))
     assert json.loads((result.folder / "record.json").read_text())["run_id"] == result.folder.parent.name
@@ -100,24 +95,24 @@ BUDGETS = SMALL + "  budgets: {tiny: {seeds: 1, steps: 0.5, arms: [dense]}}\n"
 
 
 @pytest.mark.slow
-def test_a_budget_scales_seeds_steps_and_arms_and_says_so(command, tmp_path, no_plots):
-    code, out, err = command("small", BUDGETS, "--budget", "tiny")
+def test_a_budget_scales_seeds_steps_and_arms_and_says_so(reproduce, tmp_path, no_plots):
+    code, out, err = reproduce("small", BUDGETS, "--budget", "tiny")
     assert code == 0, err
     records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
     assert {r["method"] for r in records} == {"dense", "dense_small"} and {r["seed"] for r in records} == {0}
     assert all(r["steps"] == 12 and r["config"]["recipe"]["steps"] == 24 for r in records)
     page = (tmp_path / "reports" / "small-tiny" / "report.html").read_text()
     assert "1 of 2 seeds, 50 % of the steps" in page and "make reproduce SUITE=small budget=tiny" in page
-    code, _, err = command("small", BUDGETS, "--budget", "huge")
+    code, _, err = reproduce("small", BUDGETS, "--budget", "huge")
     assert code == 2 and "suite/small.yaml: budget=huge: unknown; choose one of tiny" in err
 
 
 @pytest.mark.slow
-def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path, no_plots):
+def test_tuning_tries_every_arm_equally_and_is_counted(reproduce, tmp_path, no_plots):
     (tmp_path / "space").mkdir()
     (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
     text = SMALL.replace(", method=dsc method.density=0.25 method.interval=4", "").replace("seeds: 2", "seeds: 1")
-    code, out, err = command("small", text, "--tune")
+    code, out, err = reproduce("small", text, "--tune")
     assert code == 0, err
     records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
     trials = [r for r in records if r["suite"] == "small-tuning"]
@@ -130,10 +125,10 @@ def test_tuning_tries_every_arm_equally_and_is_counted(command, tmp_path, no_plo
     assert "4 trials of 2 arms" in (tmp_path / "reports" / "small-tuned" / "report.html").read_text()
 
 
-def test_a_recipe_whose_optimizer_has_no_space_is_refused(command, tmp_path):
+def test_a_recipe_whose_optimizer_has_no_space_is_refused(reproduce, tmp_path):
     (tmp_path / "space").mkdir()
     (tmp_path / "space" / "mlp.yaml").write_text(SPACE)
-    code, _, err = command("small", SMALL.replace("model=mlp,", "model=mlp, recipe.optimizer=sgd,"), "--tune")
+    code, _, err = reproduce("small", SMALL.replace("model=mlp,", "model=mlp, recipe.optimizer=sgd,"), "--tune")
     assert code == 2 and "mlp.yaml has a space of optimizer=adamw but none of sgd" in err
 
 

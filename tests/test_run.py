@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.schema import Record
-from replication.composition import compose
-from replication.datasets.base import sealed
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.module import TrainingModule, evaluate
-from replication.record import read_record, write_record
-from replication.run import fail, fit, metering_lock, run, run_folder
+from hundredfold.analysis.schema import Record
+from hundredfold.replication.composition import compose
+from hundredfold.replication.datasets.base import sealed
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.module import TrainingModule, evaluate
+from hundredfold.replication.record import read_record, write_record
+from hundredfold.replication.run import fail, fit, metering_lock, run, run_folder
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
 MODEL = ["model.widths=[64,64]"]
@@ -110,7 +110,7 @@ def test_a_stopped_suite_leaves_no_failed_record(by, tmp_path):
     (tmp_path / "suite" / "long.yaml").write_text(f"study: {{title: Long, sweeps: [{sweep}]}}\n")
     arguments = ["long", "--config-dir", tmp_path, "--results", tmp_path, "--reports", tmp_path / "reports"]
     with open(tmp_path / "log", "w") as log:
-        command = [sys.executable, "-m", "replication.reproduce", *arguments]
+        command = [sys.executable, "-m", "hundredfold.replication", "reproduce", *arguments]
         process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=log, stderr=log)
     while not list(tmp_path.rglob("energy.jsonl")) and process.poll() is None:
         time.sleep(0.01)
@@ -228,7 +228,7 @@ def test_the_first_segments_alone_end_where_the_whole_run_has_been(tmp_path):
 
 
 def test_the_benchmark_of_first_epochs_goes_on_and_leaves_the_schedule_whole(tmp_path, monkeypatch):
-    from replication.benchmark import curve
+    from hundredfold.replication.benchmark import curve
 
     epoch = 1200 / 16
     overrides = ("dataset=digits", "model=mlp", "model.widths=[8]", "recipe.batch_size=16", "recipe.steps=300")

@@ -7,22 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Method
-from methods.control.placebo import Placebo
-from methods.dense.dense import Dense
-from methods.dynamic.rigl import Rigl
-from methods.dynamic.set import Set
-from methods.execution.parts import Gradient, Modules, Operands, Units, Weights
-from methods.execution.prunable import prunable_layers
-from methods.execution.session import Session
-from methods.neurons.dsc import Dsc
-from methods.products import ALL, Product, Selection, exact
-from methods.selective.selective_backprop import SelectiveBackprop
-from methods.static.snip import Snip
-from methods.topology import Topology, UpdateSchedule
-from replication.datasets.base import DataSpec
-from replication.lightning_callback import SessionCallback
-from replication.models.gpt import Gpt
+from hundredfold.methods.base import Method
+from hundredfold.methods.control.placebo import Placebo
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.execution.parts import Gradient, Modules, Operands, Units, Weights
+from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.products import ALL, Product, Selection, exact
+from hundredfold.methods.selective.selective_backprop import SelectiveBackprop
+from hundredfold.methods.static.snip import Snip
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.lightning_callback import SessionCallback
+from hundredfold.replication.models.gpt import Gpt
 from tests.conformance import BATCH, INPUTS, TARGETS, Training, network
 
 

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from replication.composition import compose
-from replication.study import queue, tuning
-from replication.study.job import Job, Past, expected
-from replication.study.suite import load_suite
+from hundredfold.replication.composition import compose
+from hundredfold.replication.study import queue, tuning
+from hundredfold.replication.study.job import Job, Past, expected
+from hundredfold.replication.study.suite import load_suite
 
 GOOD = {
     "title": "A test",
@@ -62,7 +62,7 @@ def test_an_arm_is_composed_once_for_all_of_its_seeds(load, monkeypatch):
         composed.append(list(overrides))
         return compose(composed[-1], config_dir)
 
-    monkeypatch.setattr("replication.study.suite.compose", counted)
+    monkeypatch.setattr("hundredfold.replication.study.suite.compose", counted)
     assert len(load(changed(seeds=3)).jobs) == 12 and len(composed) == 4
 
 

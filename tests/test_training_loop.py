@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.dense.dense import Dense
-from methods.static.lottery import Lottery
-from replication.config import Energy, Experiment, Logger, Recipe, Trainer
-from replication.datasets.digits import Digits
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import Source
-from replication.models.mlp import Mlp
-from replication.models.small_cnn import SmallCnn
-from replication.module import TrainingModule
-from replication.run import fit
+from hundredfold.methods.dense.dense import Dense
+from hundredfold.methods.static.lottery import Lottery
+from hundredfold.replication.config import Energy, Experiment, Logger, Recipe, Trainer
+from hundredfold.replication.datasets.digits import Digits
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import Source
+from hundredfold.replication.models.mlp import Mlp
+from hundredfold.replication.models.small_cnn import SmallCnn
+from hundredfold.replication.module import TrainingModule
+from hundredfold.replication.run import fit
 
 IMAGES = 1200  # of the training split: with batches of 250 an epoch ends within a batch
 ADAMW = Recipe("adamw", 250, 11, 3e-3, 0.1, (0.9, 0.95), warmup=0.3, clip=0.28)
@@ -184,7 +184,7 @@ def test_a_run_that_stopped_after_every_segment_is_the_plain_loop_too(case, tmp_
 
 
 def test_batches_do_not_depend_on_how_many_are_gathered_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("replication.module.GATHERED_BYTES", 2 * 250 * 64 * 4)
+    monkeypatch.setattr("hundredfold.replication.module.GATHERED_BYTES", 2 * 250 * 64 * 4)
     assert equals_plain(trained(suite(CASES["sgd, linear"], tmp_path)), "sgd, linear")
 
 

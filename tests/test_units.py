@@ -5,20 +5,20 @@ import pytest
 import torch
 from torch import nn
 
-from methods.control.dsc_random import DscRandom
-from methods.execution.parts import Units
-from methods.execution.units.groups import find_units
-from methods.execution.units.store import UnitStore
-from methods.neurons.dsc import Dsc
-from methods.tools.importance import top
-from methods.tools.unit_choice import choose_blocks, find_fold, keep_valid
-from methods.topology import Fold
-from methods.views import UnitView
-from replication.datasets.base import DataSpec
-from replication.models.gpt import Gpt
-from replication.models.llama import Llama
-from replication.models.mlp import Mlp
-from replication.models.vit import Vit
+from hundredfold.methods.control.dsc_random import DscRandom
+from hundredfold.methods.execution.parts import Units
+from hundredfold.methods.execution.units.groups import find_units
+from hundredfold.methods.execution.units.store import UnitStore
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.tools.importance import top
+from hundredfold.methods.tools.unit_choice import choose_blocks, find_fold, keep_valid
+from hundredfold.methods.topology import Fold
+from hundredfold.methods.views import UnitView
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.models.gpt import Gpt
+from hundredfold.replication.models.llama import Llama
+from hundredfold.replication.models.mlp import Mlp
+from hundredfold.replication.models.vit import Vit
 from tests.conformance import INPUTS, Training, network
 
 IMAGE = DataSpec("image", (1, 8, 8), 10, "accuracy")
@@ -194,7 +194,7 @@ def test_a_fold_is_dropped_when_its_twin_leaves_too():
 
 
 def test_flops_of_the_gram_matrix_are_what_pytorch_counts():
-    from methods.execution.cost import executed_flops
+    from hundredfold.methods.execution.cost import executed_flops
 
     outputs = torch.randn(20, 16)
     _, charged = find_fold(view_of(outputs), 1e-3, 0.98)
@@ -273,7 +273,7 @@ def test_a_run_too_short_for_the_stages_is_refused():
 
 
 def test_dsc_frozen_keeps_the_units_it_was_given():
-    from methods.control.dsc_frozen import DscFrozen
+    from hundredfold.methods.control.dsc_frozen import DscFrozen
 
     training = Training(DscFrozen(density=0.25)).run()
     for alive in training.session.part(Units).store.alive.values():
@@ -282,7 +282,7 @@ def test_dsc_frozen_keeps_the_units_it_was_given():
 
 def test_a_model_without_units_is_refused():
     model = nn.Sequential(nn.Linear(4, 4))
-    from methods.execution.session import Session
+    from hundredfold.methods.execution.session import Session
 
     with pytest.raises(ValueError, match="none were found in Sequential"):
         Session(model, Dsc(), torch.optim.SGD(model.parameters(), 0.1), total_steps=1000)

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.execution.loss import cross_entropy
-from methods.execution.session import Session
-from methods.execution.units.groups import find_units
-from methods.execution.units.store import UnitStore
-from methods.neurons.neuron_removal import NeuronRemoval
-from methods.tools.importance import top
-from replication.config import registry
-from replication.datasets.base import DataSpec
-from replication.registry import create
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.units.groups import find_units
+from hundredfold.methods.execution.units.store import UnitStore
+from hundredfold.methods.neurons.neuron_removal import NeuronRemoval
+from hundredfold.methods.tools.importance import top
+from hundredfold.replication.config import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.registry import create
 from tests.test_conv import selective
 
 IMAGE = DataSpec("image", (3, 16, 16), 10, "accuracy")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from analysis.claims.base import Claim, Verdict
-from analysis.statistics import holm
-from analysis.study import Study
+from hundredfold.analysis.claims.base import Claim, Verdict
+from hundredfold.analysis.statistics import holm
+from hundredfold.analysis.study import Study
 
 
 def discover() -> list[Claim]:

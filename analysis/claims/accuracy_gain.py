@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from analysis.claims.base import Claim, Row
-from analysis.comparisons import beside_rival, quality_row
-from analysis.statistics import Region
-from analysis.task import Task
+from hundredfold.analysis.claims.base import Claim, Row
+from hundredfold.analysis.comparisons import beside_rival, quality_row
+from hundredfold.analysis.statistics import Region
+from hundredfold.analysis.task import Task
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Expected: supported wherever the back end really shrinks the tensors.
 
 from __future__ import annotations
 
-from analysis.claims.energy_100x import EnergyRatio
-from analysis.statistics import Region
+from hundredfold.analysis.claims.energy_100x import EnergyRatio
+from hundredfold.analysis.statistics import Region
 
 CLAIM = EnergyRatio(
     name="any_saving",

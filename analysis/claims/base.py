@@ -6,10 +6,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis import statistics
-from analysis.arm import Pairs
-from analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOTHING, REFUTED, SUPPORTED, Estimate, Interval, Region
-from analysis.task import Task
+from hundredfold.analysis import statistics
+from hundredfold.analysis.arm import Pairs
+from hundredfold.analysis.statistics import (
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    NOTHING,
+    REFUTED,
+    SUPPORTED,
+    Estimate,
+    Interval,
+    Region,
+)
+from hundredfold.analysis.task import Task
 
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.claims import accuracy_gain, energy_100x
-from analysis.claims.base import Claim, Row
-from analysis.statistics import INCONCLUSIVE, NOT_MEASURED, REFUTED, SUPPORTED, Region
-from analysis.task import Task
+from hundredfold.analysis.claims import accuracy_gain, energy_100x
+from hundredfold.analysis.claims.base import Claim, Row
+from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED, REFUTED, SUPPORTED, Region
+from hundredfold.analysis.task import Task
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.arm import Arm
-from analysis.claims.base import Claim, Row
-from analysis.comparisons import quality_row
-from analysis.statistics import Region
-from analysis.task import Task
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.claims.base import Claim, Row
+from hundredfold.analysis.comparisons import quality_row
+from hundredfold.analysis.statistics import Region
+from hundredfold.analysis.task import Task
 
 
 @dataclass(frozen=True)

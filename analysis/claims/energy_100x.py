@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.claims.base import Claim, Row
-from analysis.comparisons import beside_rival, ratio_row
-from analysis.statistics import Region
-from analysis.task import Task
+from hundredfold.analysis.claims.base import Claim, Row
+from hundredfold.analysis.comparisons import beside_rival, ratio_row
+from hundredfold.analysis.statistics import Region
+from hundredfold.analysis.task import Task
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Expected: depends on the density; refuted at the smallest one.
 
 from __future__ import annotations
 
-from analysis.claims.accuracy_gain import QualityDifference
-from analysis.statistics import Region
+from hundredfold.analysis.claims.accuracy_gain import QualityDifference
+from hundredfold.analysis.statistics import Region
 
 CLAIM = QualityDifference(
     name="no_accuracy_lost",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from scipy import stats
 
-from analysis import formatting
-from analysis.formatting import UNKNOWN
-from analysis.study import Study
-from analysis.task import DENSE, SMALL, Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import DENSE, SMALL, Task
 
 
 def ceiling(study: Study) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis import formatting
-from analysis.formatting import UNKNOWN
-from analysis.task import DENSE, Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.task import DENSE, Task
 
 
 def energy(task: Task) -> str:

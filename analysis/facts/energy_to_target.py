@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis import formatting
-from analysis.arm import Arm
-from analysis.formatting import EVIDENCE
-from analysis.schema import CurvePoint, Metric
-from analysis.task import Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.formatting import EVIDENCE
+from hundredfold.analysis.schema import CurvePoint, Metric
+from hundredfold.analysis.task import Task
 
 TARGETS = (0.0, 0.01, 0.02)  # below the dense median: points of accuracy, or shares of the loss
 

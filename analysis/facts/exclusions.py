@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from analysis import formatting
-from analysis.claims.base import Verdict
-from analysis.study import Study
-from analysis.task import Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.claims.base import Verdict
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import Task
 
 DISAGREE = 1.10  # ratios of CPU and of wall seconds further apart than this are flagged
 

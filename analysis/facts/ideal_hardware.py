@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import formatting
-from analysis.task import Task
+from hundredfold.analysis import formatting
+from hundredfold.analysis.task import Task
 
 # Joules per multiply-add (two FLOPs) in float32, and per byte of HBM2: Horowitz, ISSCC 2014 (45 nm); Jouppi et al.,
 # ISCA 2021 (7 nm; memory 31 to 56 pJ, the lower figure here).

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import formatting
-from analysis.formatting import EVIDENCE, UNKNOWN
+from hundredfold.analysis import formatting
+from hundredfold.analysis.formatting import EVIDENCE, UNKNOWN
 
 Facts = list[tuple[str, str]]  # name, text
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.plots import energy, quality, style
-from analysis.plots.scene import Scene
-from analysis.tables import file_stem
-from analysis.task import Task
+from hundredfold.analysis.plots import energy, quality, style
+from hundredfold.analysis.plots.scene import Scene
+from hundredfold.analysis.tables import file_stem
+from hundredfold.analysis.task import Task
 
 MAKERS = {
     "quality-against-energy": quality.against_energy,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.plots import style
+from hundredfold.analysis.plots import style
 
 NAMES = ("compact", "csr", "block_sparse", "sparseprop", "torch csr", "scipy", "torch bsr (forward only)")
 OURS = ("compact", "csr", "block_sparse")

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.arm import Arm
-from analysis.plots import style
-from analysis.plots.scene import Drawn, Line, Scene, forest
-from analysis.schema import CurvePoint
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.plots import style
+from hundredfold.analysis.plots.scene import Drawn, Line, Scene, forest
+from hundredfold.analysis.schema import CurvePoint
 
 
 def ratios(scene: Scene) -> Drawn | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.arm import Arm
-from analysis.claims import accuracy_gain, no_accuracy_lost
-from analysis.plots import style
-from analysis.plots.scene import Drawn, Line, Scene, forest
-from analysis.task import DENSE, SMALL
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.claims import accuracy_gain, no_accuracy_lost
+from hundredfold.analysis.plots import style
+from hundredfold.analysis.plots.scene import Drawn, Line, Scene, forest
+from hundredfold.analysis.task import DENSE, SMALL
 
 
 def against_energy(scene: Scene) -> Drawn | None:

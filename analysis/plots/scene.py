@@ -7,11 +7,11 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.arm import Arm
-from analysis.formatting import EVIDENCE
-from analysis.plots import style
-from analysis.statistics import Estimate
-from analysis.task import Task
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.formatting import EVIDENCE
+from hundredfold.analysis.plots import style
+from hundredfold.analysis.statistics import Estimate
+from hundredfold.analysis.task import Task
 
 Drawn = tuple[Figure, str]  # a figure and the sentence under it
 

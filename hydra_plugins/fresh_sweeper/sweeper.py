@@ -7,6 +7,7 @@ before anything is written, and given to the queue.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Any
 
@@ -22,12 +23,13 @@ class FreshSweeper(BasicSweeper):
     """The cross product of all values, and of `hydra.sweeper.params`; exits 1 if some runs did not finish."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from replication.composition import once
-        from replication.study.sweep import sweep
+        from hundredfold.replication.composition import once
+        from hundredfold.replication.study.sweep import sweep
 
         once(arguments)
         loader = self.hydra_context.config_loader
         given = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         (runs,) = self.split_arguments(given, None)
-        if not sweep([lambda run=run: loader.load_sweep_config(self.config, run) for run in runs]):
+        command = " ".join(["hundredfold sweep", *map(shlex.quote, arguments)])
+        if not sweep([lambda run=run: loader.load_sweep_config(self.config, run) for run in runs], command):
             sys.exit(1)

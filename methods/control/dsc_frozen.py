@@ -6,9 +6,9 @@ seed, whose energy is not in this run's: the search comes on top.
 
 from dataclasses import dataclass
 
-from methods.neurons.dsc import Dsc
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.neurons.dsc import Dsc
-from methods.topology import Fold
-from methods.views import NetView, UnitView
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.topology import Fold
+from hundredfold.methods.views import NetView, UnitView
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ Source: this project. Extra cost: unit statistics and one gram matrix per group 
 
 from dataclasses import dataclass
 
-from methods.execution.parts import Part, UnitStatistics
-from methods.neurons.dsc import Dsc
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.execution.parts import Part, UnitStatistics
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

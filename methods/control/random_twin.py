@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.dynamic.rigl import Rigl
-from methods.execution.parts import Operands, Part, Samples
-from methods.execution.parts.batches import SampleChoice
-from methods.execution.storage.selected import Choice
-from methods.products import Product, Selection
-from methods.topology import Topology
-from methods.views import LayerView, NetView, UnitView
+from hundredfold.methods.base import Method
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.execution.parts import Operands, Part, Samples
+from hundredfold.methods.execution.parts.batches import SampleChoice
+from hundredfold.methods.execution.storage.selected import Choice
+from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import LayerView, NetView, UnitView
 
 
 def shuffled(values: Tensor | None, generator: torch.Generator) -> Tensor | None:

@@ -5,7 +5,7 @@ Source: the recipe of the configuration. Extra cost: none.
 
 from dataclasses import dataclass
 
-from methods.base import Method
+from hundredfold.methods.base import Method
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Method
-from methods.execution.parts import Modules, Part
-from methods.options import Fraction, Probability, Strength
-from methods.views import Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Modules, Part
+from hundredfold.methods.options import Fraction, Probability, Strength
+from hundredfold.methods.views import Site
 
 
 @dataclass(frozen=True)

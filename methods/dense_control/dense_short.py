@@ -6,8 +6,8 @@ Extra cost: none.
 
 from dataclasses import dataclass
 
-from methods.base import Method
-from methods.options import Fraction
+from hundredfold.methods.base import Method
+from hundredfold.methods.options import Fraction
 
 
 @dataclass(frozen=True)

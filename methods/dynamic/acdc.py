@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.base import Method
-from methods.execution.parts import Part, Weights
-from methods.options import Fraction, FractionOrZero
-from methods.tools.importance import top_global
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Weights
+from hundredfold.methods.options import Fraction, FractionOrZero
+from hundredfold.methods.tools.importance import top_global
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.dynamic.rigl import Rigl
-from methods.options import Count
-from methods.tools.allocation import Shapes, allocate
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.options import Count
+from hundredfold.methods.tools.allocation import Shapes, allocate
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 def grid_of(shape: tuple[int, ...], block: int) -> tuple[int, int]:

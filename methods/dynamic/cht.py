@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.dynamic.set import Set
-from methods.tools.importance import random_scores, top
-from methods.tools.schedules import cosine, progress
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.tools.schedules import cosine, progress
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 FLOOR = 1e-5  # score of a link without any path, beside scores of about 1 per node
 

@@ -13,11 +13,11 @@ from typing import Annotated
 
 import torch
 
-from methods.options import Strength, Within
-from methods.static.random_erk import RandomErk
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.options import Strength, Within
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.base import Method
-from methods.execution.parts import Part, Weights
-from methods.options import Fraction
-from methods.tools.allocation import allocate
-from methods.tools.importance import top
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Weights
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import top
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Annotated
 
 import torch
 
-from methods.options import Fraction, FractionOrZero, Within
-from methods.static.random_erk import RandomErk
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.options import Fraction, FractionOrZero, Within
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 def divide(amount: int, shares: Mapping[str, float], room: Mapping[str, int]) -> dict[str, int]:

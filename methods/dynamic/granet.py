@@ -10,13 +10,13 @@ at update steps.
 
 from dataclasses import dataclass
 
-from methods.execution.parts import Gradient, Part, Weights
-from methods.options import Fraction, FractionOrZero
-from methods.static.random_erk import RandomErk
-from methods.tools.importance import top, top_global
-from methods.tools.schedules import cosine, cubic, progress
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.options import Fraction, FractionOrZero
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.importance import top, top_global
+from hundredfold.methods.tools.schedules import cosine, cubic, progress
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ Extra cost: sorting at update steps.
 from dataclasses import dataclass
 from typing import Literal
 
-from methods.execution.parts import Gradient, Part, Weights
-from methods.options import FractionOrZero, Strength
-from methods.static.random_erk import RandomErk
-from methods.tools.allocation import allocate
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.options import FractionOrZero, Strength
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Part, Weights
-from methods.options import Count, FractionOrZero, Strength
-from methods.tools.allocation import Shapes
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Weights
+from hundredfold.methods.options import Count, FractionOrZero, Strength
+from hundredfold.methods.tools.allocation import Shapes
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.dynamic.set import Set
-from methods.execution.parts import Gradient, Part, Weights
-from methods.views import LayerView, NetView
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.views import LayerView, NetView
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from methods.dynamic.set import Set
-from methods.execution.parts import Gradient, Part, Weights
-from methods.options import FractionOrZero
-from methods.tools.schedules import cosine, progress
-from methods.topology import Topology, UpdateSchedule
-from methods.views import LayerView, NetView
+from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.options import FractionOrZero
+from hundredfold.methods.tools.schedules import cosine, progress
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import LayerView, NetView
 
 
 def explored(memory: Mapping[str, Tensor]) -> float:

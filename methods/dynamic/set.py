@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.options import FractionOrZero
-from methods.static.random_erk import RandomErk
-from methods.tools.importance import random_scores, top
-from methods.tools.schedules import cosine, progress
-from methods.topology import Topology, UpdateSchedule
-from methods.views import LayerView, NetView, StoredView
+from hundredfold.methods.options import FractionOrZero
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.tools.schedules import cosine, progress
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import LayerView, NetView, StoredView
 
 
 def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -> Tensor:

@@ -10,14 +10,14 @@ optimizer's; updates at an interval, not an epoch. Extra cost: dense weight grad
 
 from dataclasses import dataclass
 
-from methods.dynamic.dsr import divide
-from methods.execution.parts import Gradient, Part, Weights
-from methods.options import FractionOrZero
-from methods.static.random_erk import RandomErk
-from methods.tools.importance import top
-from methods.tools.schedules import cosine, progress
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.dynamic.dsr import divide
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.options import FractionOrZero
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.importance import top
+from hundredfold.methods.tools.schedules import cosine, progress
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.dynamic.rigl import Rigl
-from methods.options import FractionOrZero
-from methods.tools.allocation import allocate
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.options import FractionOrZero
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 def row_top(scores: Tensor, count: int) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from methods.execution.context import Context
-from methods.execution.cost import executed_flops
-from methods.execution.prunable import num_weights
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.cost import executed_flops
+from hundredfold.methods.execution.prunable import num_weights
 
 RECOUNTS = 20  # how often per run the cost of a step is counted anew where it depends on the data
 

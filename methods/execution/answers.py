@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from methods.execution.accounts import Accounts, StepCost
-from methods.execution.context import Context
-from methods.execution.parts import Modules, Operands, Part, Units, Weights
+from hundredfold.methods.execution.accounts import Accounts, StepCost
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.parts import Modules, Operands, Part, Units, Weights
 
 
 class Answers:

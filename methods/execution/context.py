@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from methods.views import Batch
+from hundredfold.methods.views import Batch
 
 P = TypeVar("P")
 

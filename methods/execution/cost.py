@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.products import Product, Selection
+from hundredfold.methods.products import Product, Selection
 
 
 def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Selection) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.execution.context import Context
+from hundredfold.methods.execution.context import Context
 
 
 def probe(context: Context, function: Callable[[nn.Module], Any]) -> Any:

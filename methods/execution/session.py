@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.accounts import Accounts
-from methods.execution.answers import Answers
-from methods.execution.blocks import find_blocks, find_stem
-from methods.execution.context import Context, moved
-from methods.execution.loss import cross_entropy
-from methods.execution.parts import Modules, in_order
-from methods.execution.parts.weights import check_storage
-from methods.execution.probe import probe
-from methods.execution.units.groups import UnitGroup
-from methods.topology import Topology
-from methods.views import Batch, NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.accounts import Accounts
+from hundredfold.methods.execution.answers import Answers
+from hundredfold.methods.execution.blocks import find_blocks, find_stem
+from hundredfold.methods.execution.context import Context, moved
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.parts import Modules, in_order
+from hundredfold.methods.execution.parts.weights import check_storage
+from hundredfold.methods.execution.probe import probe
+from hundredfold.methods.execution.units.groups import UnitGroup
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import Batch, NetView
 
 
 class Member(NamedTuple):

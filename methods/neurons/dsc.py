@@ -20,13 +20,20 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Part, Units
-from methods.options import Count, Fraction, FractionOrZero, Within
-from methods.tools.schedules import cosine, cubic, progress
-from methods.tools.unit_choice import Kind, candidate_scores, choose_blocks, find_fold, keep_valid, least_important
-from methods.topology import Fold, Topology, UpdateSchedule
-from methods.views import NetView, UnitView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Units
+from hundredfold.methods.options import Count, Fraction, FractionOrZero, Within
+from hundredfold.methods.tools.schedules import cosine, cubic, progress
+from hundredfold.methods.tools.unit_choice import (
+    Kind,
+    candidate_scores,
+    choose_blocks,
+    find_fold,
+    keep_valid,
+    least_important,
+)
+from hundredfold.methods.topology import Fold, Topology, UpdateSchedule
+from hundredfold.methods.views import NetView, UnitView
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Part, Penalty, Units
-from methods.options import Count, Fraction, FractionOrZero, Strength
-from methods.tools.unit_choice import choose_blocks
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView, UnitView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Penalty, Units
+from hundredfold.methods.options import Count, Fraction, FractionOrZero, Strength
+from hundredfold.methods.tools.unit_choice import choose_blocks
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView, UnitView
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from methods.base import Method
-from methods.execution.parts import Part, in_order
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, in_order
 
 
 @dataclass(frozen=True)

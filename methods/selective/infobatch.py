@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Losses, Part, Samples
-from methods.options import FractionOrZero, Probability
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Losses, Part, Samples
+from hundredfold.methods.options import FractionOrZero, Probability
 
 
 @dataclass(frozen=True)

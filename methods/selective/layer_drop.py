@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Part, Tokens
-from methods.options import FractionOrZero
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Tokens
+from hundredfold.methods.options import FractionOrZero
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ is that of the recipe until it freezes, not annealed to zero on its own. Extra c
 
 from dataclasses import dataclass
 
-from methods.base import Method
-from methods.execution.parts import Frozen, Part
-from methods.options import Fraction, FractionOrZero
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Frozen, Part
+from hundredfold.methods.options import Fraction, FractionOrZero
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

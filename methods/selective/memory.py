@@ -21,11 +21,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.parts import Modules, Part
-from methods.options import Count, Fraction, Within
-from methods.tools.ngram_tables import NgramTables
-from methods.views import Batch, Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Modules, Part
+from hundredfold.methods.options import Count, Fraction, Within
+from hundredfold.methods.tools.ngram_tables import NgramTables
+from hundredfold.methods.views import Batch, Site
 
 
 class CountedHead(nn.Module):

@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Operands, Part, hidden
-from methods.options import Fraction
-from methods.products import Product, Selection
-from methods.tools.importance import top
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Operands, Part, hidden
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.tools.importance import top
 
 
 @dataclass(frozen=True)

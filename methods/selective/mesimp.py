@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.execution.parts import Part, Units
-from methods.options import Count, FractionOrZero
-from methods.selective.meprop import Meprop
-from methods.tools.unit_choice import choose_blocks
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.execution.parts import Part, Units
+from hundredfold.methods.options import Count, FractionOrZero
+from hundredfold.methods.selective.meprop import Meprop
+from hundredfold.methods.tools.unit_choice import choose_blocks
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.parts import Modules, Part
-from methods.execution.prunable import to_matrix
-from methods.execution.units.groups import is_linear, num_inputs
-from methods.options import Count, Strength, Within
-from methods.views import Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Modules, Part
+from hundredfold.methods.execution.prunable import to_matrix
+from hundredfold.methods.execution.units.groups import is_linear, num_inputs
+from hundredfold.methods.options import Count, Strength, Within
+from hundredfold.methods.views import Site
 
 
 class _WithLoss(torch.autograd.Function):

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.parts import Inputs, Modules, Part
-from methods.options import Count, Fraction
-from methods.tools.schedules import progress
-from methods.views import Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Inputs, Modules, Part
+from hundredfold.methods.options import Count, Fraction
+from hundredfold.methods.tools.schedules import progress
+from hundredfold.methods.views import Site
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Part, Tokens
-from methods.options import CountOrZero, Fraction
-from methods.tools.schedules import progress
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Tokens
+from hundredfold.methods.options import CountOrZero, Fraction
+from hundredfold.methods.tools.schedules import progress
 
 
 @dataclass(frozen=True)

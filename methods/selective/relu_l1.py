@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.parts import Modules, Operands, Part, readers
-from methods.options import Strength
-from methods.products import Product, Selection, exact
-from methods.views import Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Modules, Operands, Part, readers
+from hundredfold.methods.options import Strength
+from hundredfold.methods.products import Product, Selection, exact
+from hundredfold.methods.views import Site
 
 ACTIVATIONS = ("act", "act_fn")  # their names in the feed-forward blocks of timm and transformers
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Losses, Part, Samples
-from methods.options import Count, Fraction, FractionOrZero
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Losses, Part, Samples
+from hundredfold.methods.options import Count, Fraction, FractionOrZero
 
 
 @dataclass(frozen=True)

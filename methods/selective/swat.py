@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.base import Method
-from methods.execution.parts import Operands, Part, Weights
-from methods.options import Fraction
-from methods.products import Product, Selection
-from methods.tools.allocation import allocate
-from methods.tools.importance import top
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Operands, Part, Weights
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import top
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

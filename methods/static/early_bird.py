@@ -14,10 +14,10 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 
-from methods.options import Count, FractionOrZero, Within
-from methods.static.magnitude_structured import MagnitudeStructured
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.options import Count, FractionOrZero, Within
+from hundredfold.methods.static.magnitude_structured import MagnitudeStructured
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ Extra cost: sorting the weights at update steps; dense steps until the schedule 
 from dataclasses import dataclass
 from typing import Literal
 
-from methods.base import Method
-from methods.execution.parts import Part, Weights
-from methods.options import Fraction
-from methods.tools.allocation import allocate
-from methods.tools.importance import top, top_global
-from methods.tools.schedules import cubic, progress
-from methods.topology import Topology, UpdateSchedule
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Weights
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import top, top_global
+from hundredfold.methods.tools.schedules import cubic, progress
+from hundredfold.methods.topology import Topology, UpdateSchedule
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

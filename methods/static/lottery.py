@@ -8,12 +8,12 @@ output layer is pruned like the others. Extra cost: all rounds but the last.
 
 from dataclasses import dataclass
 
-from methods.base import Method
-from methods.execution.parts import Part, Rewind, Weights
-from methods.options import Count, CountOrZero, Fraction
-from methods.tools.importance import top_global
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Rewind, Weights
+from hundredfold.methods.options import Count, CountOrZero, Fraction
+from hundredfold.methods.tools.importance import top_global
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.base import Method
-from methods.execution.parts import Part, Units
-from methods.options import Count, Fraction, FractionOrZero
-from methods.tools.unit_choice import Kind, choose_blocks
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Units
+from hundredfold.methods.options import Count, Fraction, FractionOrZero
+from hundredfold.methods.tools.unit_choice import Kind, choose_blocks
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ each weight by itself. Extra cost: none.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from methods.base import Method
-from methods.execution.parts import Part, Weights
-from methods.options import Fraction
-from methods.tools.allocation import Distribution, allocate
-from methods.tools.importance import random_scores, top
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part, Weights
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.tools.allocation import Distribution, allocate
+from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ al. 2020, arXiv:1911.11134). Extra cost: none.
 
 from dataclasses import dataclass
 
-from methods.static.random_erk import RandomErk
-from methods.tools.allocation import Distribution
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.methods.tools.allocation import Distribution
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ trains no weight. Extra cost: one forward and dense backward pass; kept small by
 from dataclasses import dataclass
 from typing import Literal
 
-from methods.base import Method
-from methods.execution.parts import Gradient, Part, Weights
-from methods.options import Fraction
-from methods.tools.allocation import allocate
-from methods.tools.importance import top, top_global
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.options import Fraction
+from hundredfold.methods.tools.allocation import allocate
+from hundredfold.methods.tools.importance import top, top_global
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from methods.base import Method
-from methods.execution.parts import Modules, Operands, Part, Penalty
-from methods.options import Fraction, Strength
-from methods.products import Product, Selection, exact
-from methods.views import Site
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Modules, Operands, Part, Penalty
+from hundredfold.methods.options import Fraction, Strength
+from hundredfold.methods.products import Product, Selection, exact
+from hundredfold.methods.views import Site
 
 
 class SoftThreshold(nn.Module):

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method
-from methods.execution.loss import logits_of
-from methods.execution.parts import Gradient, Part, Weights
-from methods.execution.prunable import from_matrix, to_matrix
-from methods.options import Count, Fraction
-from methods.tools.importance import top_global
-from methods.topology import Topology
-from methods.views import NetView
+from hundredfold.methods.base import Method
+from hundredfold.methods.execution.loss import logits_of
+from hundredfold.methods.execution.parts import Gradient, Part, Weights
+from hundredfold.methods.execution.prunable import from_matrix, to_matrix
+from hundredfold.methods.options import Count, Fraction
+from hundredfold.methods.tools.importance import top_global
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)

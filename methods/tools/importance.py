@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods.base import Diverged
+from hundredfold.methods.base import Diverged
 
 
 def top(scores: Tensor, count: int) -> Tensor:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from methods.topology import Fold
-from methods.views import UnitView
+from hundredfold.methods.topology import Fold
+from hundredfold.methods.views import UnitView
 
 
 def choose_blocks(

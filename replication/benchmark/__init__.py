@@ -1,1 +1,1 @@
-"""What things cost on this machine, side by side in one run: `python -m replication.benchmark [loop methods ...]`."""
+"""What things cost on this machine, side by side in one run: `hundredfold bench [loop methods ...]`."""

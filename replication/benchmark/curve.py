@@ -14,14 +14,14 @@ import torch
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from replication.benchmark.measure import console, save
-from replication.composition import compose
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.module import TrainingModule
-from replication.process import prepare
-from replication.run import fit, placed
+from hundredfold.replication.benchmark.measure import console, save
+from hundredfold.replication.composition import compose
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.module import TrainingModule
+from hundredfold.replication.process import prepare
+from hundredfold.replication.run import fit, placed
 
 
 class Published(NamedTuple):

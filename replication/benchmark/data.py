@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from rich.table import Table
 
-from replication.benchmark.measure import console, save
-from replication.composition import compose
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.module import TrainingModule, make_optimizer
-from replication.process import prepare
+from hundredfold.replication.benchmark.measure import console, save
+from hundredfold.replication.composition import compose
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.module import TrainingModule, make_optimizer
+from hundredfold.replication.process import prepare
 
 CASES = (
     ("fashion_mnist", "mlp", ["model.widths=[256,256]"]),

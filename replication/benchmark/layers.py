@@ -18,10 +18,10 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from methods.dynamic.block_dst import expand
-from methods.execution.storage.block_sparse import BlockSparseLinear
-from methods.execution.storage.csr import CsrLinear
-from replication.benchmark.measure import console, interleaved, save
+from hundredfold.methods.dynamic.block_dst import expand
+from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
+from hundredfold.methods.execution.storage.csr import CsrLinear
+from hundredfold.replication.benchmark.measure import console, interleaved, save
 
 DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 CASES = ((2048, 128), (2048, 32), (2048, 512), (512, 128))  # inputs = outputs, tokens

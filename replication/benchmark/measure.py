@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 
-from replication.environment import collect
+from hundredfold.replication.environment import collect
 
 console = Console()
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from rich.progress import track
 from rich.table import Table
 
-from methods.views import Batch
-from replication.benchmark.measure import console, save
-from replication.composition import compose
-from replication.config import registry
-from replication.energy.ledger import Ledger
-from replication.energy.meter import Meter
-from replication.energy.sources import choose
-from replication.module import TrainingModule
-from replication.process import prepare
+from hundredfold.methods.views import Batch
+from hundredfold.replication.benchmark.measure import console, save
+from hundredfold.replication.composition import compose
+from hundredfold.replication.config import registry
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.module import TrainingModule
+from hundredfold.replication.process import prepare
 
 STEPS = 400
 

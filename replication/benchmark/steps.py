@@ -17,16 +17,16 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from methods.execution.cost import executed_flops
-from methods.execution.loss import cross_entropy
-from methods.execution.session import Session
-from methods.execution.units.groups import find_units
-from methods.execution.units.store import UnitStore
-from methods.static.random_erk import RandomErk
-from replication.benchmark.measure import console, interleaved, save
-from replication.config import registry
-from replication.datasets.base import DataSpec
-from replication.registry import create
+from hundredfold.methods.execution.cost import executed_flops
+from hundredfold.methods.execution.loss import cross_entropy
+from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.units.groups import find_units
+from hundredfold.methods.execution.units.store import UnitStore
+from hundredfold.methods.static.random_erk import RandomErk
+from hundredfold.replication.benchmark.measure import console, interleaved, save
+from hundredfold.replication.config import registry
+from hundredfold.replication.datasets.base import DataSpec
+from hundredfold.replication.registry import create
 
 REPEATS = 7
 THREADS = 2

@@ -6,9 +6,9 @@ Learning is deterministic: equal texts give equal vocabularies with one version 
 import numpy as np
 import torch
 
-from replication import tokenizer
-from replication.datasets._files import atomic
-from replication.datasets._text import mapped
+from hundredfold.replication import tokenizer
+from hundredfold.replication.datasets._files import atomic
+from hundredfold.replication.datasets._text import mapped
 
 BYTES, TOKENS = torch.uint8, torch.uint16
 LARGEST = 1 << 16  # tokens fit 16 bits

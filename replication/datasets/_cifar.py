@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from methods.options import CountOrZero
-from replication.datasets._files import data_root, read
-from replication.datasets._images import Images
+from hundredfold.methods.options import CountOrZero
+from hundredfold.replication.datasets._files import data_root, read
+from hundredfold.replication.datasets._images import Images
 
 PIXELS = 3 * 32 * 32
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from replication.datasets._files import data_root, file_digest
+from hundredfold.replication.datasets._files import data_root, file_digest
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60

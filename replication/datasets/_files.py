@@ -49,7 +49,7 @@ def found(name, relative, how=None):
     """
     path = data_root() / relative
     if not path.exists():
-        how = how or f"fetch it by `python -m replication.datasets {name}`"
+        how = how or f"fetch it by `hundredfold data {name}`"
         raise ValueError(
             f"dataset={name}: {path} is missing; set HUNDREDFOLD_DATA to the folder that holds {relative}, or {how}"
         )
@@ -92,7 +92,7 @@ def read_gzip(name, relative, digest=None):
 def _changed(name, path, reason):
     return (
         f"dataset={name}: {path} is not the original file ({reason}); delete it and fetch it again by "
-        f"`python -m replication.datasets {name}`"
+        f"`hundredfold data {name}`"
     )
 
 

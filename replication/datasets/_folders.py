@@ -15,11 +15,11 @@ from rich.progress import track
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 from torchvision.transforms.functional import center_crop, resize
 
-from methods.options import CountOrZero
-from replication.datasets import _scenario
-from replication.datasets._files import atomic, data_root, found
-from replication.datasets._images import CHUNK, Images, Pixels
-from replication.datasets.base import Split
+from hundredfold.methods.options import CountOrZero
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets._files import atomic, data_root, found
+from hundredfold.replication.datasets._images import CHUNK, Images, Pixels
+from hundredfold.replication.datasets.base import Split
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from replication.datasets._files import Download, data_root, read_gzip
-from replication.datasets._images import Images
+from hundredfold.replication.datasets._files import Download, data_root, read_gzip
+from hundredfold.replication.datasets._images import Images
 
 TYPE_UINT8 = 8
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.functional import resize
 
-from methods.options import CountOrZero, Within
-from replication.datasets import _scenario
-from replication.datasets._files import data_root
-from replication.datasets.base import Dataset, DataSpec, Split
+from hundredfold.methods.options import CountOrZero, Within
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets._files import data_root
+from hundredfold.replication.datasets.base import Dataset, DataSpec, Split
 
 Pixels = Annotated[int, Within(4, 1024, what="pixels")]
 CHUNK = 1000  # images resized or summed at once

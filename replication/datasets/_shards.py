@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from replication.datasets import _bpe
-from replication.datasets._files import atomic, file_digest
+from hundredfold.replication.datasets import _bpe
+from hundredfold.replication.datasets._files import atomic, file_digest
 
-COMMAND = "python -m replication.datasets token_shards --from FILE..."
+COMMAND = "hundredfold data token_shards --from FILE..."
 PARTS = {"train": 0.98, "validation": 0.99, "test": 1.0}  # where each part of a block ends
 BLOCK_BYTES = 32 << 20
 

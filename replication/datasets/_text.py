@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
-from methods.options import Count
-from replication.datasets.base import Dataset, DataSpec, Split
+from hundredfold.methods.options import Count
+from hundredfold.replication.datasets.base import Dataset, DataSpec, Split
 
 
 @dataclass(frozen=True)

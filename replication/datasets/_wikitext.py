@@ -5,9 +5,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets import _bpe
-from replication.datasets._files import data_root, file_digest, found
-from replication.datasets._text import Text, mapped
+from hundredfold.replication.datasets import _bpe
+from hundredfold.replication.datasets._files import data_root, file_digest, found
+from hundredfold.replication.datasets._text import Text, mapped
 
 # Part -> names its file has, the authors' first; equal contents.
 NAMES = {part: (f"wiki.{part}.tokens", f"{part}.txt") for part in ("train", "valid", "test")}
@@ -78,7 +78,7 @@ def part_path(dataset, part):
     if part in DIGESTS and file_digest(path) != DIGESTS[part]:
         raise ValueError(
             f"dataset={dataset.name()}: {path} is not the original file (SHA256 differs); delete it and fetch it again "
-            f"by `python -m replication.datasets {dataset.name()}`"
+            f"by `hundredfold data {dataset.name()}`"
         )
     return path
 

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from methods.options import CountOrZero, Fraction, Probability, Within, check_options
-from replication.datasets import _scenario
-from replication.datasets._files import Download
+from hundredfold.methods.options import CountOrZero, Fraction, Probability, Within, check_options
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets._files import Download
 
 Ratio = Annotated[float, Within(1, what="a ratio")]
 
@@ -73,7 +73,7 @@ class Dataset:
         license: of the data, as their authors state it.
         source: where they come from.
         splits: sizes of training, validation and test, in that order.
-        downloads: the files that `python -m replication.datasets NAME` fetches; none for data that need no download.
+        downloads: the files that `hundredfold data NAME` fetches; none for data that need no download.
         resident: the splits may be moved to an accelerator; else they are memory-mapped, and only batches move.
     """
 

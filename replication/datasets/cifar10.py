@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from replication.datasets._cifar import Cifar
-from replication.datasets._files import Download, data_root
+from hundredfold.replication.datasets._cifar import Cifar
+from hundredfold.replication.datasets._files import Download, data_root
 
 FOLDER = "cifar-10-batches-bin"
 TEST = f"{FOLDER}/test_batch.bin"

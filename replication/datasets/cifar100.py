@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets._cifar import Cifar
-from replication.datasets._files import Download
+from hundredfold.replication.datasets._cifar import Cifar
+from hundredfold.replication.datasets._files import Download
 
 TRAIN, TEST = "cifar-100-binary/train.bin", "cifar-100-binary/test.bin"
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from replication.datasets import _scenario
-from replication.datasets.base import Dataset, DataSpec, Split
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets.base import Dataset, DataSpec, Split
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 1200, 237, 360
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torchvision
 
-from replication.datasets import _idx
-from replication.datasets._files import Download
-from replication.datasets._images import Images
+from hundredfold.replication.datasets import _idx
+from hundredfold.replication.datasets._files import Download
+from hundredfold.replication.datasets._images import Images
 
 # Published subset -> classes, training images.
 SUBSETS = {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets._folders import FolderImages
+from hundredfold.replication.datasets._folders import FolderImages
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.options import CountOrZero
-from replication.datasets._files import Download
-from replication.datasets._folders import FolderImages
-from replication.datasets._images import Pixels
+from hundredfold.methods.options import CountOrZero
+from hundredfold.replication.datasets._files import Download
+from hundredfold.replication.datasets._folders import FolderImages
+from hundredfold.replication.datasets._images import Pixels
 
 
 @dataclass(frozen=True)

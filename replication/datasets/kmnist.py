@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import torchvision
 
-from replication.datasets import _idx
-from replication.datasets._files import Download
+from hundredfold.replication.datasets import _idx
+from hundredfold.replication.datasets._files import Download
 
 
 @dataclass(frozen=True)

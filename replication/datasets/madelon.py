@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from replication.datasets import _scenario
-from replication.datasets._files import Download, read
-from replication.datasets.base import Dataset, DataSpec, Split
+from hundredfold.replication.datasets import _scenario
+from hundredfold.replication.datasets._files import Download, read
+from hundredfold.replication.datasets.base import Dataset, DataSpec, Split
 
 URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/madelon/"
 NUM_VALIDATION = 400

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from methods.options import Count
-from replication.datasets._files import Download, data_root, read
-from replication.datasets._text import Text
+from hundredfold.methods.options import Count
+from hundredfold.replication.datasets._files import Download, data_root, read
+from hundredfold.replication.datasets._text import Text
 
 FILE = Download(
     "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a/data/tinyshakespeare/input.txt",

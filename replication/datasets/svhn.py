@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from torchvision.datasets import SVHN
 
-from methods.options import CountOrZero
-from replication.datasets._files import Download, read
-from replication.datasets._images import Images
+from hundredfold.methods.options import CountOrZero
+from hundredfold.replication.datasets._files import Download, read
+from hundredfold.replication.datasets._images import Images
 
 SIZES = {"train": 182_040_794, "test": 64_275_384}
 FILES = {

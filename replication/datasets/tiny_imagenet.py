@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets._files import Download, found
-from replication.datasets._folders import FolderImages
+from hundredfold.replication.datasets._files import Download, found
+from hundredfold.replication.datasets._folders import FolderImages
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.options import Count
-from replication.datasets import _bpe, _shards
-from replication.datasets._files import data_root, found
-from replication.datasets._text import Text, mapped
+from hundredfold.methods.options import Count
+from hundredfold.replication.datasets import _bpe, _shards
+from hundredfold.replication.datasets._files import data_root, found
+from hundredfold.replication.datasets._text import Text, mapped
 
 
 @dataclass(frozen=True)
 class TokenShards(Text):
     """Next-token prediction on your own text: 98 % training, 1 % validation, 1 % test, nats per token.
 
-    `python -m replication.datasets token_shards --from FILE...` makes the folder, and goes on where it stopped.
+    `hundredfold data token_shards --from FILE...` makes the folder, and goes on where it stopped.
     `train.bin`, `validation.bin` and `test.bin` are tokens as little-endian uint16, `tokens.json` says what they are.
     Source: the form of https://github.com/karpathy/nanoGPT, data/openwebtext.
     """

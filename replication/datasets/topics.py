@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from methods.options import Count
-from replication.datasets._text import Text
+from hundredfold.methods.options import Count
+from hundredfold.replication.datasets._text import Text
 
 
 @functools.cache

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets import _wikitext
-from replication.datasets._files import Download
+from hundredfold.replication.datasets import _wikitext
+from hundredfold.replication.datasets._files import Download
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replication.datasets import _wikitext
-from replication.datasets._bpe import BYTES
-from replication.datasets._files import Download, file_digest
-from replication.datasets._text import Text, mapped
-from replication.datasets.wikitext2 import WikiText2
+from hundredfold.replication.datasets import _wikitext
+from hundredfold.replication.datasets._bpe import BYTES
+from hundredfold.replication.datasets._files import Download, file_digest
+from hundredfold.replication.datasets._text import Text, mapped
+from hundredfold.replication.datasets.wikitext2 import WikiText2
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from analysis.schema import TRAINING
-from replication.energy.ledger import Ledger
-from replication.energy.sources import Source
+from hundredfold.analysis.schema import TRAINING
+from hundredfold.replication.energy.ledger import Ledger
+from hundredfold.replication.energy.sources import Source
 
 Phases = dict[str, list[float]]  # phase -> joules, wall seconds, CPU seconds
 

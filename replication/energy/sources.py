@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.energy import rapl
+from hundredfold.replication.energy import rapl
 
 NAMES = ("auto", "zeus-gpu", "rapl", "zeus-apple", "estimate", "none")
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from methods.options import Count
-from replication.models._convolution import is_small, out_of_place, resized_conv, resized_norm
-from replication.models.base import Model, scaled_neurons
-from replication.pretrained import load_weights
+from hundredfold.methods.options import Count
+from hundredfold.replication.models._convolution import is_small, out_of_place, resized_conv, resized_norm
+from hundredfold.replication.models.base import Model, scaled_neurons
+from hundredfold.replication.pretrained import load_weights
 
 
 @dataclass(frozen=True)

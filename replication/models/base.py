@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
-from methods.options import Within, check_options
+from hundredfold.methods.options import Within, check_options
 
 Deviation = Annotated[float, Within(0, 1, low_open=True, high_open=True, what="a deviation")]
 

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from methods.options import Count, Probability
-from replication.models._causal import CausalLM, fresh_linear, replace_conv1d, state_from_gpt2
-from replication.models.base import Deviation, Model, scaled, scaled_neurons
-from replication.pretrained import load_weights
+from hundredfold.methods.options import Count, Probability
+from hundredfold.replication.models._causal import CausalLM, fresh_linear, replace_conv1d, state_from_gpt2
+from hundredfold.replication.models.base import Deviation, Model, scaled, scaled_neurons
+from hundredfold.replication.pretrained import load_weights
 
 VARIANTS = {
     "small": {"dim": 768, "depth": 12, "heads": 12, "hidden": 3072, "init_std": 0.02},

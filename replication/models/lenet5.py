@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from methods.options import Count
-from replication.models.base import Model, scaled_neurons
+from hundredfold.methods.options import Count
+from hundredfold.replication.models.base import Model, scaled_neurons
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from methods.options import Count
-from replication.models._causal import CausalLM, fresh_linear, state_from_llama
-from replication.models.base import Deviation, Model, scaled, scaled_neurons
-from replication.pretrained import load_weights
+from hundredfold.methods.options import Count
+from hundredfold.replication.models._causal import CausalLM, fresh_linear, state_from_llama
+from hundredfold.replication.models.base import Deviation, Model, scaled, scaled_neurons
+from hundredfold.replication.pretrained import load_weights
 
 _LARGE = {"init_std": 0.02, "norm_eps": 1e-5}
 VARIANTS = {

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from methods.options import Count, Probability
-from replication.models._srelu import SReLU
-from replication.models.base import Model, scaled_neurons
+from hundredfold.methods.options import Count, Probability
+from hundredfold.replication.models._srelu import SReLU
+from hundredfold.replication.models.base import Model, scaled_neurons
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 

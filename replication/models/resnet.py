@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from methods.options import Count
-from replication.models._convolution import Block, PadShortcut, init_he
-from replication.models.base import Model, scaled_neurons
+from hundredfold.methods.options import Count
+from hundredfold.replication.models._convolution import Block, PadShortcut, init_he
+from hundredfold.replication.models.base import Model, scaled_neurons
 
 
 class ResidualBlock(Block):

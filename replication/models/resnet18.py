@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from methods.options import Count
-from replication.models._timm_resnet import TimmResnet
+from hundredfold.methods.options import Count
+from hundredfold.replication.models._timm_resnet import TimmResnet
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from methods.options import Count, Probability
-from replication.models._convolution import init_he
-from replication.models.base import Model, scaled_neurons
-from replication.pretrained import load_weights
+from hundredfold.methods.options import Count, Probability
+from hundredfold.replication.models._convolution import init_he
+from hundredfold.replication.models.base import Model, scaled_neurons
+from hundredfold.replication.pretrained import load_weights
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions
 

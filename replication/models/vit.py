@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from methods.options import Count, Within
-from replication.models.base import Model, scaled, scaled_neurons
-from replication.pretrained import load_weights
+from hundredfold.methods.options import Count, Within
+from hundredfold.replication.models.base import Model, scaled, scaled_neurons
+from hundredfold.replication.pretrained import load_weights
 
 VARIANTS = {
     "tiny": {"dim": 192, "depth": 12, "heads": 3},

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from methods.options import Count, Probability
-from replication.models._convolution import Block, init_he
-from replication.models.base import Model, scaled_neurons
+from hundredfold.methods.options import Count, Probability
+from hundredfold.replication.models._convolution import Block, init_he
+from hundredfold.replication.models.base import Model, scaled_neurons
 
 
 class WideBlock(Block):

@@ -5,8 +5,10 @@ Importing this module is what the server does once; it starts no thread pool and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -19,9 +21,9 @@ import sklearn.datasets  # noqa: F401
 import transformers.models.gpt2.modeling_gpt2
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-from replication.config import GROUPS, Experiment, build, registry
-from replication.run import fail, run
-from replication.wandb_mirror import mirror
+from hundredfold.replication.config import GROUPS, Experiment, build, registry
+from hundredfold.replication.run import fail, run
+from hundredfold.replication.wandb_mirror import mirror
 
 for group in GROUPS:
     registry(group)  # imports every method, model and data set
@@ -40,7 +42,8 @@ def perform(experiment: Experiment, *, suite: str | None, progress) -> tuple[str
 
 def work(connection: Connection, config: dict[str, Any], suite: str | None) -> None:
     """Do one run and tell the queue: ("progress", done, total) and at last ("ended", action, status, reason)."""
-    with open(os.devnull, "w") as null:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or Lightning goes on to the end of its segment
+    with open(os.devnull, "w") as null, contextlib.suppress(KeyboardInterrupt):
         sys.stdout = null
         connection.send(("ended", *_done(connection, config, suite)))
         connection.close()

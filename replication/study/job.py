@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.schema import FAILED, FINISHED
-from replication.config import Experiment, build, reference_config, run_folder, run_id
-from replication.record import drawn_j, read_record
+from hundredfold.analysis.schema import FAILED, FINISHED
+from hundredfold.replication.config import Experiment, build, reference_config, run_folder, run_id
+from hundredfold.replication.record import drawn_j, read_record
 
 
 @dataclass(frozen=True)
@@ -116,3 +116,8 @@ def expected(jobs: list[Job], pasts: list[Past]) -> list[Job]:
             times.setdefault((job.task, job.label), []).append(done.seconds)
     means = {arm: sum(values) / len(values) for arm, values in times.items()}
     return [replace(job, seconds=means.get((job.task, job.label), job.seconds)) for job in jobs]
+
+
+def planned(jobs: list[Job]) -> list[dict]:
+    """The runs of a study as the analysis takes them."""
+    return [{name: getattr(job, name) for name in ("run_id", "replicate", "label", "task", "seed")} for job in jobs]

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from replication.process import check_device
-from replication.study.job import Job, past
+from hundredfold.replication.process import check_device
+from hundredfold.replication.study.job import Job, past
 
 RETRIES = 2  # after a process that died without a word
+PATIENCE_S = 20  # with a process that was asked to stop
 COLUMNS = (
     TextColumn("{task.description}", markup=False),
     BarColumn(),
@@ -91,7 +92,8 @@ def _run_one(context, job: Job, suite: str | None, tell: Callable[[int, int], No
             ended = _listen(receiver, tell)
         except KeyboardInterrupt:
             process.terminate()
-            process.join()
+            process.join(PATIENCE_S)
+            process.kill()
             raise
         process.join()
         if ended is not None:
@@ -101,7 +103,7 @@ def _run_one(context, job: Job, suite: str | None, tell: Callable[[int, int], No
 
 def _child(connection: Connection, config: dict[str, Any], suite: str | None) -> None:
     """What a child does; its libraries are loaded by the server, and this process never needs them."""
-    from replication.study.child import work
+    from hundredfold.replication.study.child import work
 
     work(connection, config, suite)
 
@@ -109,7 +111,7 @@ def _child(connection: Connection, config: dict[str, Any], suite: str | None) ->
 def _context() -> multiprocessing.context.BaseContext:
     """Processes forked from a server that has the libraries; neither hears Ctrl-C, which is for the queue."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replication.study.child"])
+    context.set_forkserver_preload(["hundredfold.replication.study.child"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the server and by what it forks
     try:
         multiprocessing.forkserver.ensure_running()

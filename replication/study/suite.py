@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import yaml
 
-from methods.options import Count, Fraction, Within, check_options
-from replication.composition import compose, once
-from replication.config import CONF
-from replication.mistakes import sentence
-from replication.registry import make, suggestion
-from replication.study.job import Job
+from hundredfold.methods.options import Count, Fraction, Within, check_options
+from hundredfold.replication.composition import compose, once
+from hundredfold.replication.config import CONF
+from hundredfold.replication.mistakes import sentence
+from hundredfold.replication.registry import make, suggestion
+from hundredfold.replication.study.job import Job
 
 FOLDERS = ("suite", "experiment")
 

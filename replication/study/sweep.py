@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.schema import FINISHED
-from replication.composition import resolve
-from replication.record import read_record
-from replication.study.job import Job
-from replication.study.queue import Outcome, run_all
+from hundredfold.analysis.report import PAGE, About, build
+from hundredfold.analysis.schema import DIVERGED, FINISHED
+from hundredfold.replication.composition import resolve
+from hundredfold.replication.record import read_record
+from hundredfold.replication.study.job import Job, planned
+from hundredfold.replication.study.queue import Outcome, run_all
+
+NAME = "sweep"  # of its report
 
 
-def sweep(composers: list[Callable[[], DictConfig]]) -> bool:
-    """Do the runs of a sweep, each different one once; whether all have finished.
+def sweep(composers: list[Callable[[], DictConfig]], command: str) -> bool:
+    """Do the runs of a sweep, each different one once, and write their page; whether all have finished.
 
     Args:
-        composers: each composes one run's configuration.
+        composers: each composes one run's configuration; the first one's `reports` has the page.
+        command: that does this again.
     Raises:
         ValueError: one of them is no run; none has begun then.
     """
     jobs: dict[tuple[str, int], Job] = {}
+    configs = []
     for compose in composers:
         try:
-            job = Job.of(resolve(compose()))
+            configs.append(compose())
+            job = Job.of(resolve(configs[-1]))
         except ValueError as error:
             lenient = "; strict=false leaves it out where it is unknown" if "has no such field" in str(error) else ""
             raise ValueError(f"{error}{lenient} (one of {len(composers)} runs; none was started)") from None
@@ -35,7 +42,12 @@ def sweep(composers: list[Callable[[], DictConfig]]) -> bool:
     outcomes = run_all(list(jobs.values()))
     console = Console()
     console.print(table(outcomes))
-    console.print(f"Records: {outcomes[0].job.config['results']}/runs", highlight=False, markup=False, soft_wrap=True)
+    results, reports = Path(outcomes[0].job.config["results"]), Path(configs[0].reports)
+    lines = [f"Records: {results / 'runs'}"]
+    if any(outcome.status in (FINISHED, DIVERGED) for outcome in outcomes):
+        build(results, reports / NAME, NAME, planned(list(jobs.values())), About(command))
+        lines.append(f"Report: {reports / NAME / PAGE}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     return all(outcome.status == FINISHED for outcome in outcomes)
 
 

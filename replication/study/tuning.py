@@ -15,12 +15,12 @@ from pathlib import Path
 import yaml
 from scipy.stats import qmc
 
-from methods.options import Count
-from replication.config import CONF
-from replication.mistakes import sentence
-from replication.registry import convert
-from replication.study.job import Job
-from replication.study.suite import Suite
+from hundredfold.methods.options import Count
+from hundredfold.replication.config import CONF
+from hundredfold.replication.mistakes import sentence
+from hundredfold.replication.registry import convert
+from hundredfold.replication.study.job import Job
+from hundredfold.replication.study.suite import Suite
 
 FIRST_SEED = 1000  # of trials; reported runs have seeds below
 

@@ -18,7 +18,16 @@ import numpy as np
 import torch
 from numba import njit, prange
 
-from methods.execution.kernels.simd import dot, load, plus, scaled_sum, store, store_dots, transpose16, zeros
+from hundredfold.methods.execution.kernels.simd import (
+    dot,
+    load,
+    plus,
+    scaled_sum,
+    store,
+    store_dots,
+    transpose16,
+    zeros,
+)
 
 WIDTHS = (64, 32, 16)  # tokens of a tile, P; the last one is filled up with zeros where tokens are left over
 PARALLEL_FROM = 500_000  # multiplications below which a second thread costs more than it brings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.products import Product, Selection
+from hundredfold.methods.products import Product, Selection
 
 
 class Masked:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.execution.kernels.masked import Masked
-from methods.products import Product, Selection
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.products import Product, Selection
 
 
 class SemiStructured(Masked):

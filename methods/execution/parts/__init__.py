@@ -1,12 +1,12 @@
 """One part for each kind of selection."""
 
-from methods.execution.parts.base import Part
-from methods.execution.parts.batches import Inputs, Losses, Samples, Tokens
-from methods.execution.parts.modules import Modules
-from methods.execution.parts.operands import Operands, hidden, readers
-from methods.execution.parts.parameters import Frozen, Penalty, Rewind
-from methods.execution.parts.units import Units, UnitStatistics
-from methods.execution.parts.weights import Gradient, Weights
+from hundredfold.methods.execution.parts.base import Part
+from hundredfold.methods.execution.parts.batches import Inputs, Losses, Samples, Tokens
+from hundredfold.methods.execution.parts.modules import Modules
+from hundredfold.methods.execution.parts.operands import Operands, hidden, readers
+from hundredfold.methods.execution.parts.parameters import Frozen, Penalty, Rewind
+from hundredfold.methods.execution.parts.units import Units, UnitStatistics
+from hundredfold.methods.execution.parts.weights import Gradient, Weights
 
 # The order of their hooks: who changes the model comes before who wraps its layers, a rewind before new masks, masks
 # before what is asked under them.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-from methods.execution.context import Context
-from methods.topology import Topology
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.topology import Topology
 
 
 class Decider(Protocol):

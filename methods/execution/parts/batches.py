@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.execution.blocks import run_on_tokens
-from methods.execution.context import Context
-from methods.execution.parts.base import Decider, Part
-from methods.views import Batch
+from hundredfold.methods.execution.blocks import run_on_tokens
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.views import Batch
 
 Transform = Callable[[int, int, Tensor, Tensor], tuple[Tensor, Tensor]]
 SampleChoice = Callable[[int, int, Tensor, torch.Generator], Tensor | None]

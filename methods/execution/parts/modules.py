@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from methods.execution.context import Context
-from methods.execution.parts.base import Decider, Part
-from methods.execution.prunable import prunable_layers
-from methods.execution.units.groups import find_units
-from methods.views import Site
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.units.groups import find_units
+from hundredfold.methods.views import Site
 
 
 class Modules(Part):

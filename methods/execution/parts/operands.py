@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from torch import nn
 
-from methods.execution.context import Context
-from methods.execution.kernels.gathered import Gathered
-from methods.execution.kernels.masked import Masked
-from methods.execution.parts.base import Decider, Part
-from methods.execution.parts.weights import Weights
-from methods.execution.prunable import prunable_layers
-from methods.execution.storage.selected import Choice, SelectedWeight, select_layer
-from methods.execution.units.groups import find_units
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.kernels.gathered import Gathered
+from hundredfold.methods.execution.kernels.masked import Masked
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.execution.parts.weights import Weights
+from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.storage.selected import Choice, SelectedWeight, select_layer
+from hundredfold.methods.execution.units.groups import find_units
 
 
 def hidden(model: nn.Module) -> set[str]:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.execution.parts.base import Decider, Part
-from methods.execution.parts.units import Units
-from methods.execution.parts.weights import Weights
-from methods.topology import Topology
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.execution.parts.units import Units
+from hundredfold.methods.execution.parts.weights import Weights
+from hundredfold.methods.topology import Topology
 
 
 class Penalty(Part):

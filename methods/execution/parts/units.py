@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from methods.execution.context import Context
-from methods.execution.parts.base import Decider, Part
-from methods.execution.units.groups import find_units
-from methods.execution.units.observer import Observer
-from methods.execution.units.store import UnitStore
-from methods.topology import Topology
-from methods.views import UnitView
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.execution.units.groups import find_units
+from hundredfold.methods.execution.units.observer import Observer
+from hundredfold.methods.execution.units.store import UnitStore
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import UnitView
 
 
 def never(step: int, total: int) -> bool:

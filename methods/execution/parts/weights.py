@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from methods.execution.context import Context
-from methods.execution.kernels.semi_structured import SemiStructured
-from methods.execution.parts.base import Decider, Part
-from methods.execution.storage.choice import SPARSE, STORAGES
-from methods.execution.storage.selected import select_layer
-from methods.execution.storage.weight_store import WeightStore
-from methods.topology import Topology
+from hundredfold.methods.execution.context import Context
+from hundredfold.methods.execution.kernels.semi_structured import SemiStructured
+from hundredfold.methods.execution.parts.base import Decider, Part
+from hundredfold.methods.execution.storage.choice import SPARSE, STORAGES
+from hundredfold.methods.execution.storage.selected import select_layer
+from hundredfold.methods.execution.storage.weight_store import WeightStore
+from hundredfold.methods.topology import Topology
 
 
 class Gradient(Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.execution.storage.sparse import SparseLinear
+from hundredfold.methods.execution.storage.sparse import SparseLinear
 
 SIDES = (128, 64, 32, 16, 8, 4)  # of a block; the largest that fits the pattern is taken
 

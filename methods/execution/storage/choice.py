@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from methods.execution.storage.block_sparse import BlockSparseLinear
-from methods.execution.storage.csr import CsrLinear
-from methods.execution.storage.sparse import SparseLinear
+from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
+from hundredfold.methods.execution.storage.csr import CsrLinear
+from hundredfold.methods.execution.storage.sparse import SparseLinear
 
 SPARSE: dict[str, type[SparseLinear]] = {"csr": CsrLinear, "block_sparse": BlockSparseLinear}
 STORAGES = ("masked", *SPARSE, "semi_structured", "auto")

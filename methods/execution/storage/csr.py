@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from methods.execution.kernels.csr_kernels import multiply
-from methods.execution.storage.sparse import SparseLinear, places_of
+from hundredfold.methods.execution.kernels.csr_kernels import multiply
+from hundredfold.methods.execution.storage.sparse import SparseLinear, places_of
 
 LIBRARY = torch.library.Library("hundredfold", "FRAGMENT")  # `custom_op` would import the compiler, which takes 4 s
 SMALLEST_BLOCK, LARGEST_BLOCK = 64, 2048  # columns; the copied piece of X is 256 bytes for each

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.execution.prunable import from_matrix, is_conv1d, to_matrix
+from hundredfold.methods.execution.prunable import from_matrix, is_conv1d, to_matrix
 
 STRUCTURE = ("active", "trained")  # names of what every storage adds to a model's state
 

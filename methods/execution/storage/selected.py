@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.execution.cost import ideal_flops
-from methods.execution.prunable import to_matrix
-from methods.execution.storage.masked import MaskedConv2d, MaskedLinear, MaskedWeight, masked_class
-from methods.products import ALL, Product, Selection, exact
+from hundredfold.methods.execution.cost import ideal_flops
+from hundredfold.methods.execution.prunable import to_matrix
+from hundredfold.methods.execution.storage.masked import MaskedConv2d, MaskedLinear, MaskedWeight, masked_class
+from hundredfold.methods.products import ALL, Product, Selection, exact
 
 Choice = Callable[[Product, str, Tensor, Tensor, Selection], Selection]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from methods.execution.storage.masked import STRUCTURE
+from hundredfold.methods.execution.storage.masked import STRUCTURE
 
 WHOLE_MATRIX_OPTIMIZERS = ("LBFGS", "Muon")  # their update of one weight depends on the matrix around it
 

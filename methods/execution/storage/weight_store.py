@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.execution.prunable import from_matrix, prunable_layers, to_matrix
-from methods.execution.storage.choice import GAIN, SPARSE, Decision, measure
-from methods.execution.storage.masked import STRUCTURE, MaskedWeight, mask_layer
-from methods.execution.storage.sparse import SparseLinear, positions_of, replace_parameter
-from methods.views import LayerView, StoredView
+from hundredfold.methods.execution.prunable import from_matrix, prunable_layers, to_matrix
+from hundredfold.methods.execution.storage.choice import GAIN, SPARSE, Decision, measure
+from hundredfold.methods.execution.storage.masked import STRUCTURE, MaskedWeight, mask_layer
+from hundredfold.methods.execution.storage.sparse import SparseLinear, positions_of, replace_parameter
+from hundredfold.methods.views import LayerView, StoredView
 
 Masks = Mapping[str, Tensor]
 

@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from methods.execution.prunable import is_conv1d
-from methods.execution.storage.masked import MaskedWeight
+from hundredfold.methods.execution.prunable import is_conv1d
+from hundredfold.methods.execution.storage.masked import MaskedWeight
 
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Tanh, nn.Hardtanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU,

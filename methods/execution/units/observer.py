@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from methods.execution.units.groups import UnitGroup
-from methods.execution.units.store import UnitStore
+from hundredfold.methods.execution.units.groups import UnitGroup
+from hundredfold.methods.execution.units.store import UnitStore
 
 DECAY = 0.9
 MAX_TOKENS = 256  # tokens of a batch that are looked at; more cost time and change the averages little

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.execution.prunable import is_conv1d
-from methods.execution.units.groups import Axis, UnitGroup
-from methods.topology import Fold
+from hundredfold.methods.execution.prunable import is_conv1d
+from hundredfold.methods.execution.units.groups import Axis, UnitGroup
+from hundredfold.methods.topology import Fold
 
 SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg")
 

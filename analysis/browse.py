@@ -1,0 +1,117 @@
+"""Records on the terminal: a list of runs, one run, arms side by side, all of them as one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hundredfold.analysis import check, formatting, records, selection, statistics
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.formatting import DASH, UNKNOWN, number
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import Task
+
+
+def _load(results: Path, suite: str | None) -> pd.DataFrame:
+    runs = records.load(results)
+    return runs if suite is None else selection.choose(runs, suite, None, results).runs
+
+
+def list_runs(results: Path, suite: str | None = None) -> None:
+    """Print a line per run: its id, arm, task, seed, quality and joules."""
+    table = Table("run", "task", "arm", "seed", "status", "test", "training J", "evidence", "suite", box=None)
+    for run in _load(results, suite).itertuples():
+        quality = run.test_accuracy if run.metric == "accuracy" else run.test_loss
+        label = run.label + (f", repeat {run.replicate}" if run.replicate else "")
+        cells = (run.run_id, run.task, label, str(run.seed), run.status, number(quality, 4), number(run.training_j, 4))
+        table.add_row(*map(Text, (*cells, run.evidence or UNKNOWN, run.suite or "")))
+    Console(soft_wrap=False).print(table)
+
+
+def show_run(prefix: str, results: Path) -> None:
+    """Print the record of the run whose id begins so.
+
+    Raises:
+        ValueError: no run, or several, begin so.
+    """
+    folders = sorted(path for path in (results / "runs").glob(f"{prefix}*/*/record.json"))
+    if not folders:
+        raise ValueError(f"{prefix}: no run of {results} begins so; `hundredfold ls` lists them")
+    if len({path.parent.parent for path in folders}) > 1:
+        raise ValueError(f"{prefix}: {len(folders)} runs of {results} begin so; give more digits")
+    console = Console()
+    for path in folders:
+        console.print(Text(str(path)), soft_wrap=True)
+        console.print_json(json.dumps(check.read(path).model_dump(exclude={"quality": {"curve"}})))
+
+
+def compare(arms: tuple[str, ...], task: str | None, results: Path, suite: str | None = None) -> None:
+    """Print how the other arms stand to the first one: training energy and test quality, paired by seed.
+
+    Raises:
+        ValueError: fewer than two arms, or names that no record has.
+    """
+    runs = _load(results, suite)
+    if suite is None:
+        runs = runs[~runs.duplicated(["task", "label", "seed", "replicate"], keep="last")]
+    study = Study(runs)
+    if task is not None and task not in {each.name for each in study.tasks}:
+        raise ValueError(f"--task {task}: no record is of it; there are {', '.join(t.name for t in study.tasks)}")
+    if len(arms) < 2:
+        raise ValueError(f"compare: name two arms or more, the baseline first; there are {_labels(study.tasks)}")
+    shown = [each for each in study.tasks if task in (None, each.name) and _has(each, arms)]
+    if not shown:
+        raise ValueError(f"{', '.join(arms)}: no task has all of them; there are {_labels(study.tasks)}")
+    for each in shown:
+        Console().print(_beside(each, arms))
+
+
+def _labels(tasks: list[Task]) -> str:
+    return ", ".join(dict.fromkeys(arm.label for task in tasks for arm in task.arms))
+
+
+def _has(task: Task, labels: tuple[str, ...]) -> bool:
+    return {*labels} <= {arm.label for arm in task.arms}
+
+
+def _beside(task: Task, labels: tuple[str, ...]) -> Table:
+    first, *others = (next(arm for arm in task.arms if arm.label == label) for label in labels)
+    table = Table("arm", f"joules of {first.label} / its own", f"test {task.metric} less that of {first.label}")
+    table.title, table.title_justify = Text(f"{task.name}: mean over shared seeds, 95 % interval"), "left"
+    for arm in others:
+        table.add_row(Text(arm.label), Text(_saving(arm, first)), Text(_difference(arm, first)))
+    return table
+
+
+def _saving(arm: Arm, first: Arm) -> str:
+    pairs = arm.energy_pairs(first)
+    if arm.simulated or first.simulated:
+        return f"{DASH} (simulated: nothing is saved by multiplying zeros)"
+    if pairs.ratio.value is None:
+        return "; ".join((UNKNOWN, *pairs.refused))
+    return f"{formatting.estimate(pairs.ratio, 'ratio')} ({formatting.EVIDENCE[pairs.evidence]})"
+
+
+def _difference(arm: Arm, first: Arm) -> str:
+    pairs = arm.pairs(first, f"test_{arm.metric}")
+    unit = "points" if arm.metric == "accuracy" else "nats"
+    return formatting.estimate(statistics.mean(pairs.arm - pairs.baseline), unit)
+
+
+def export(file: Path, results: Path, suite: str | None = None) -> None:
+    """Write the records as one table.
+
+    Raises:
+        ValueError: the file's ending is none of those known.
+        OSError: it cannot be written.
+    """
+    if file.suffix not in records.WRITERS:
+        raise ValueError(f"{file}: expected a name that ends in {', '.join(records.WRITERS)}")
+    runs = _load(results, suite)
+    records.save(runs, file)
+    print(f"{len(runs)} records: {file}")

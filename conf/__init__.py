@@ -1,0 +1,1 @@
+"""Configurations: one file per choice of a Hydra group, and per study."""

@@ -1,0 +1,217 @@
+"""The command `hundredfold`; what takes seconds to import is imported where it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from hundredfold.replication.guard import answered
+
+HYDRA = {"ignore_unknown_options": True, "help_option_names": []}  # every flag is Hydra's, --help too
+RESULTS = click.option("--results", type=Path, default=Path("results"), show_default=True, help="Folder of records.")
+SUITE = click.option("--suite", help="Only the records of this suite.")
+
+
+def main() -> None:
+    """Exit code: 0 done, 1 some runs failed, 2 a mistake in what was asked, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as good as Ctrl-C
+    with answered():
+        try:
+            code = commands.main(prog_name="hundredfold", standalone_mode=False)
+        except click.exceptions.NoArgsIsHelpError as error:
+            code = print(error.format_message())
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        except click.ClickException as error:
+            raise ValueError(" ".join(error.format_message().split())) from None
+    sys.exit(code)
+
+
+def completed(context: click.Context, _: click.Parameter, word: str) -> list[str]:
+    """Overrides that begin with a word, by Hydra's own completion."""
+    from hundredfold.replication.train import completions
+
+    return completions([*context.params.get("overrides", ()), word])
+
+
+OVERRIDES = click.argument("overrides", nargs=-1, type=click.UNPROCESSED, shell_complete=completed)
+
+
+@click.group()
+@click.version_option(package_name="hundredfold", message="hundredfold %(version)s")
+def commands() -> None:
+    """Can selective computation train networks on 100 times less energy? Measured.
+
+    Try `hundredfold train method=rigl`, `hundredfold sweep method=dense,rigl seed=0,1,2`, `hundredfold reproduce`.
+    """
+
+
+@commands.command(context_settings=HYDRA)
+@OVERRIDES
+def train(overrides: tuple[str, ...]) -> None:
+    """Do one run.
+
+    The command line is Hydra's; `hundredfold train --help` lists every option.
+    """
+    from hundredfold.replication.train import hydra_main
+
+    hydra_main(overrides)
+
+
+@commands.command(context_settings=HYDRA)
+@OVERRIDES
+def sweep(overrides: tuple[str, ...]) -> None:
+    """Do a run for each combination of values.
+
+    As in `hundredfold sweep method=dense,rigl seed=0,1,2`; ends in a table and a page.
+    """
+    from hundredfold.replication.train import hydra_main
+
+    hydra_main(["--multirun", *overrides])
+
+
+@commands.command()
+@click.argument("study", default="quick")
+@click.option("--budget", help="One of the study's budgets, which scale it down.")
+@click.option("--tune", is_flag=True, help="Choose every arm's recipe first, by the same number of trials for each.")
+@click.option("--plan", is_flag=True, help="Say what would run and how long it takes, and stop.")
+@click.option("--config-dir", type=Path, help="A further folder of configurations, made like conf/.")
+@click.option("--reports", type=Path, default=Path("reports"), show_default=True, help="Folder of reports.")
+@RESULTS
+def reproduce(**options) -> int:
+    """Run a whole study and write its report.
+
+    STUDY is a file of conf/suite or conf/experiment; `quick` if none is named.
+    """
+    from hundredfold.replication.reproduce import reproduce
+
+    return reproduce(**options)
+
+
+@commands.command()
+@click.option("--suite", default="quick", show_default=True, help="Suite whose records are read.")
+@click.option("--output", type=Path, help="Folder of the report.  [default: reports/SUITE]")
+@click.option("--plan", type=Path, help="JSON list of the planned runs: only their records are read.")
+@RESULTS
+def report(suite: str, output: Path | None, plan: Path | None, results: Path) -> None:
+    """Write the report of records that are there."""
+    from hundredfold.analysis.report import show
+
+    show(results, output or Path("reports") / suite, suite, plan)
+
+
+@commands.command("ls")
+@click.argument("what", default="runs")
+@RESULTS
+@SUITE
+def list_(what: str, results: Path, suite: str | None) -> None:
+    """List runs, methods, models, datasets, recipes, suites.
+
+    WHAT is one of runs (the default), methods, models, datasets, recipes, suites, experiments, spaces.
+    """
+    if what == "runs":
+        from hundredfold.analysis.browse import list_runs
+
+        return list_runs(results, suite)
+    from hundredfold.replication.inventory import listing
+
+    listing(what)
+
+
+@commands.command()
+@click.argument("name")
+@RESULTS
+def show(name: str, results: Path) -> None:
+    """Show a method, model, data set, or run.
+
+    NAME is that of a method, model or data set, shown with its options, or the first digits of a run's id.
+    """
+    from hundredfold.replication.inventory import show
+
+    if not show(name):
+        from hundredfold.analysis.browse import show_run
+
+        show_run(name, results)
+
+
+@commands.command()
+@click.argument("arms", nargs=-1)
+@click.option("--task", help="Only this one, as in digits/mlp.")
+@RESULTS
+@SUITE
+def compare(arms: tuple[str, ...], task: str | None, results: Path, suite: str | None) -> None:
+    """Compare arms in energy and quality.
+
+    ARMS are names as `hundredfold ls` shows them; all are compared with the first, seed by seed.
+    """
+    from hundredfold.analysis.browse import compare
+
+    compare(arms, task, results, suite)
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--source", default="auto", show_default=True, help="zeus-gpu, rapl, zeus-apple, estimate.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda: what the command runs on.")
+def meter(command: tuple[str, ...], source: str, device: str) -> int:
+    """Measure the joules of any program.
+
+    Without a COMMAND it says what measures energy on this machine.
+    """
+    from hundredfold.replication.energy.command import metered
+
+    return metered(command, source, device)
+
+
+@commands.command()
+@click.argument("names", nargs=-1)
+@click.option("--from", "texts", type=Path, multiple=True, help="A text file to make token_shards of; repeatable.")
+@click.option("--vocabulary", type=int, help="Byte-pair tokens to learn for token_shards; bytes without it.")
+def data(names: tuple[str, ...], texts: tuple[Path, ...], vocabulary: int | None) -> None:
+    """Fetch and check data sets, or list them.
+
+    Without NAMES all are listed with licence and size. Nothing else uses the network.
+    """
+    from hundredfold.replication.datasets.obtain import obtain
+
+    obtain(names, texts, vocabulary)
+
+
+@commands.command()
+@click.argument("file", type=Path)
+@RESULTS
+@SUITE
+def export(file: Path, results: Path, suite: str | None) -> None:
+    """Write all records as one table.
+
+    FILE ends in .csv, .parquet or .json.
+    """
+    from hundredfold.analysis.browse import export
+
+    export(file, results, suite)
+
+
+@commands.command("wandb")
+@RESULTS
+def wandb_(results: Path) -> None:
+    """Say how to view or sync W&B runs."""
+    from hundredfold.replication.dashboard import describe
+
+    describe(results)
+
+
+@commands.command()
+@click.argument("names", nargs=-1)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Of the repetitions; 0.1 for a quick look.")
+@click.option("--output", type=Path, default=Path("results/benchmark"), show_default=True, help="Folder of the JSON.")
+def bench(names: tuple[str, ...], scale: float, output: Path) -> None:
+    """Time what the framework and the methods cost.
+
+    NAMES are of loop, methods, layers, steps, data (all five by default) and curve, which takes an hour of a core.
+    """
+    from hundredfold.replication.benchmark.all import benchmark
+
+    benchmark(names, scale, output)
