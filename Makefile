@@ -10,6 +10,7 @@ WORKERS ?= 2
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
 RUN := $(VENV)/bin/python
+COMMAND := $(VENV)/bin/hundredfold
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
 .PHONY: help setup reproduce plan check test lint benchmark dashboard readme lock clean
@@ -26,13 +27,14 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small scales, tune=true tunes) and write its report.
-	@$(RUN) -m hundredfold.replication.reproduce $(STUDY)
+	@$(COMMAND) reproduce $(STUDY)
 
 plan: setup ## Say what `make reproduce` would run and how long it would take.
-	@$(RUN) -m hundredfold.replication.reproduce $(STUDY) --plan
+	@$(COMMAND) reproduce $(STUDY) --plan
 
 check: lint ## The inner loop: style, and every test but the slow ones.
 	@$(RUN) -m pytest $(PARALLEL) -m "not slow" --durations 5 --durations-min 4
@@ -44,10 +46,10 @@ lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
 
 benchmark: setup ## Time the loop, the methods' decisions, every back end and its peers, whole steps, the data.
-	@$(RUN) -m hundredfold.replication.benchmark
+	@$(COMMAND) bench
 
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
-	@$(RUN) -m hundredfold.replication.dashboard
+	@$(COMMAND) wandb
 
 readme: setup ## Put the verdicts of results/quick and the table of methods into the README.
 	@$(RUN) -m hundredfold.analysis.summary

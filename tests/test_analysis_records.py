@@ -208,14 +208,11 @@ def test_machines_are_not_mixed(tmp_path):
 
 
 HEAVY = {"torch", "hundredfold.methods", "hundredfold.replication"}
-LOADED = f"import sys, {{}}; print(sorted({HEAVY} & set(sys.modules)))"
 
 
 def loaded(imports: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", LOADED.format(imports)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip()
+    code = f"import sys, {imports}; print(sorted({HEAVY} & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_the_analysis_imports_neither_torch_nor_what_made_the_records():

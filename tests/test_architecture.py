@@ -1,4 +1,5 @@
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ def test_the_families_of_methods_are_those_of_the_schema():
     from hundredfold.replication.config import registry
 
     assert {cls().family for cls in registry("method").values()} == set(FAMILIES)
+
+
+def test_every_package_is_named_in_the_project_file():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent for top in (*ALLOWED, "conf") for path in (ROOT / top).rglob("*.py")}
+    dotted = {PROJECT + ".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert dotted | {"hydra_plugins.fresh_sweeper"} == listed
 
 
 def test_lock_files_name_no_host():

@@ -267,11 +267,14 @@ def test_a_small_dense_network_is_built_narrower(tmp_path):
     assert [tuple(p.shape) for p in module.model.parameters() if p.ndim > 1] == [(16, 64), (16, 16), (10, 16)]
 
 
+FROZEN = ["method=dsc_frozen", *ARMS["dsc"][1:]]
+
+
 def test_dsc_frozen_starts_from_the_units_of_the_dsc_run(tmp_path):
     with pytest.raises(ValueError, match="starts from the run method=dsc with the same options and seed=0"):
-        run(experiment(tmp_path, *ARMS["dsc"], "method=dsc_frozen"))
+        run(experiment(tmp_path, *FROZEN))
     first = run(experiment(tmp_path, *ARMS["dsc"])).record
-    frozen = run(experiment(tmp_path, *ARMS["dsc"], "method=dsc_frozen")).record
+    frozen = run(experiment(tmp_path, *FROZEN)).record
     assert {g: u["alive"] for g, u in first["units"].items()} == {g: u["alive"] for g, u in frozen["units"].items()}
 
 

@@ -162,12 +162,13 @@ def _sentence(name: str, budget: Budget, study: Study) -> str:
 
 def _jobs(sweep: Sweep, setting: str, budget: Budget | None, results: str, config_dir: Path | None) -> list[Job]:
     """The jobs of a sweep; an arm is composed once for all of its seeds."""
-    shared = once([setting] if sweep.overrides is None else sweep.overrides) | once([f"results={results}"])
+    shared = once([setting] if sweep.overrides is None else sweep.overrides)
     if budget is not None and budget.steps != 1:
         shared |= once([f"budget={budget.steps:g}"])
     experiments = [compose((shared | once(arm.split())).values(), config_dir) for arm in sweep.arms]
     arms = [Job.of(experiment, sweep.task, sweep.seconds) for experiment in experiments]
-    return [job.changed(seed=seed) for seed in range(sweep.seeds) for job in block(arms, seed)]
+    # not by an override: a folder `results` beside the configurations would make a group of it
+    return [job.changed(seed=seed, results=results) for seed in range(sweep.seeds) for job in block(arms, seed)]
 
 
 def block(arms: list[Job], seed: int) -> list[Job]:
