@@ -212,7 +212,8 @@ HEAVY = {"torch", "hundredfold.methods", "hundredfold.replication"}
 
 def loaded(imports: str) -> str:
     code = f"import sys, {imports}; print(sorted({HEAVY} & set(sys.modules)))"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_the_analysis_imports_neither_torch_nor_what_made_the_records():
