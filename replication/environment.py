@@ -15,6 +15,7 @@ PACKAGES = (
     "torch torchvision timm transformers lightning hydra-core zeus wandb numpy pandas scipy scikit-learn".split()
 )
 ROOT = Path(__file__).resolve().parent.parent
+CODE = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
 
 
 def collect(device: str, threads: int, precision: str) -> dict:
@@ -67,11 +68,11 @@ def _cpu() -> str:
 
 @cache
 def _code() -> dict[str, str | bool | None]:
-    """Commit of the code, and whether files that git tracks differ from it; None outside a repository."""
+    """Commit of the code, and whether files that git tracks differ from it; None outside its repository."""
     try:
-        commit, status = (
+        commit, status, _ = (
             subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True, timeout=20)
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for command in (*CODE, ["ls-files", "--error-unmatch", str(Path(__file__).resolve())])
         )
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
