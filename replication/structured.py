@@ -13,6 +13,8 @@ from functools import cache
 from typing import Annotated, Any, Literal, Optional
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from hundredfold.methods.base import Method
@@ -26,8 +28,13 @@ PLUGINS = [base for _, base in GROUPS.values()]
 
 @cache
 def register() -> None:
-    """Put the schema of a run, and every data set, model and method, into Hydra's store."""
+    """Put the schema of a run, every data set, model and method, and our sweeper into Hydra's store."""
     store = ConfigStore.instance()
+    Plugins.instance()
+    from hydra_plugins.fresh_sweeper.sweeper import FreshSweeper  # no search finds it in an editable installation
+
+    if FreshSweeper not in Plugins.instance().discover(Sweeper):
+        Plugins.instance().register(FreshSweeper)
     strict = ("strict", bool, True)  # refuse options that the chosen method does not have; false leaves them out
     study = ("study", Any, None)  # of a file of conf/suite or conf/experiment: what `make reproduce` runs
     reports = ("reports", str, "reports")  # folder of a sweep's page

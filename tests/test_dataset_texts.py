@@ -54,7 +54,7 @@ def test_training_of_wikitext_does_not_need_the_test_file(root):
 
 def test_a_missing_training_part_is_one_sentence_and_no_transfer_text(root):
     (root / "wikitext-2" / "wiki.train.tokens").unlink()
-    with pytest.raises(ValueError, match="dataset=wikitext2: .*wiki.train.tokens is missing; .*datasets wikitext2`"):
+    with pytest.raises(ValueError, match="dataset=wikitext2: .*wiki.train.tokens is missing; .*`hundredfold data wikitext2`"):
         WikiText2().training()
     with pytest.raises(ValueError, match="wikitext-103/wiki.train.tokens is missing"):
         WikiText103().training()
@@ -112,7 +112,7 @@ def test_a_text_shorter_than_a_window_is_one_sentence(root):
 
 
 def test_a_missing_or_changed_shakespeare_is_one_sentence(root):
-    with pytest.raises(ValueError, match="input.txt is missing; set HUNDREDFOLD_DATA .*datasets shakespeare`"):
+    with pytest.raises(ValueError, match="input.txt is missing; set HUNDREDFOLD_DATA .*`hundredfold data shakespeare`"):
         Shakespeare().training()
     (root / "tinyshakespeare").mkdir()
     (root / "tinyshakespeare" / "input.txt").write_text("To be")
@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_sentence_and_can_be_gone_on_from(root, sources, monk
 
 
 def test_mistakes_in_preparing_are_one_sentence(root, sources):
-    with pytest.raises(ValueError, match="dataset=token_shards: .*tokens.json is missing; .*make it by `python -m"):
+    with pytest.raises(ValueError, match="dataset=token_shards: .*tokens.json is missing; .*make it by `hundredfold data"):
         TokenShards().spec()
     with pytest.raises(ValueError, match="--from .*none.txt: there is no such file"):
         _shards.prepare([root / "none.txt"], root / "token_shards")
