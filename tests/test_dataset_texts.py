@@ -54,7 +54,7 @@ def test_training_of_wikitext_does_not_need_the_test_file(root):
 
 def test_a_missing_training_part_is_one_sentence_and_no_transfer_text(root):
     (root / "wikitext-2" / "wiki.train.tokens").unlink()
-    with pytest.raises(ValueError, match="dataset=wikitext2: .*wiki.train.tokens is missing; .*`hundredfold data wikitext2`"):
+    with pytest.raises(ValueError, match="dataset=wikitext2: .*wiki.train.tokens is missing; .*data wikitext2`"):
         WikiText2().training()
     with pytest.raises(ValueError, match="wikitext-103/wiki.train.tokens is missing"):
         WikiText103().training()
@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_sentence_and_can_be_gone_on_from(root, sources, monk
 
 
 def test_mistakes_in_preparing_are_one_sentence(root, sources):
-    with pytest.raises(ValueError, match="dataset=token_shards: .*tokens.json is missing; .*make it by `hundredfold data"):
+    with pytest.raises(ValueError, match="dataset=token_shards: .*tokens.json is missing; .*`hundredfold data"):
         TokenShards().spec()
     with pytest.raises(ValueError, match="--from .*none.txt: there is no such file"):
         _shards.prepare([root / "none.txt"], root / "token_shards")
