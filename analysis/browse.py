@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
+
+WIDE = 200  # characters of a line that goes to a file or a pipe
 
 
 def _load(results: Path, suite: str | None) -> pd.DataFrame:
@@ -30,7 +33,7 @@ def list_runs(results: Path, suite: str | None = None) -> None:
         label = run.label + (f", repeat {run.replicate}" if run.replicate else "")
         cells = (run.run_id, run.task, label, str(run.seed), run.status, number(quality, 4), number(run.training_j, 4))
         table.add_row(*map(Text, (*cells, run.evidence or UNKNOWN, run.suite or "")))
-    Console(soft_wrap=False).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def show_run(prefix: str, results: Path) -> None:

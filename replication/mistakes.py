@@ -28,7 +28,7 @@ def sentence(error: BaseException, known: list[str] = ()) -> str:
     if isinstance(error, YAMLError):
         return "not readable as YAML: " + " ".join(text.split())
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}" if error.filename else text.splitlines()[0]
     several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?: requires|\n)", text)
     if several:
         return f"{several[1]}: several values need --multirun"

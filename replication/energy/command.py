@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -23,14 +24,13 @@ def metered(command: Sequence[str], source: str = "auto", device: str = "cpu") -
         ValueError: there is no such source on this machine, or no such program.
     """
     meter = choose(source, device)
+    if command and shutil.which(command[0]) is None:
+        raise ValueError(f"{command[0]}: no such program")
     console.print(f"Energy: {meter.name} ({meter.evidence}). {meter.reason}")
     if not command:
         return 0
     joules, wall, cpu = meter.joules(), time.perf_counter(), _cpu_s()
-    try:
-        code = subprocess.run(command).returncode
-    except OSError as error:
-        raise ValueError(f"{command[0]}: {error.strerror}") from None
+    code = subprocess.run(command).returncode
     seconds, cpu_s = time.perf_counter() - wall, _cpu_s() - cpu
     if isinstance(meter, Estimate):  # counts the CPU seconds of this process, which has only waited
         spent = meter.watts_per_core * cpu_s
