@@ -119,6 +119,7 @@ MISTAKES = {
     "method=rigl method.density=[0.1]": "method.density=[0.1]: expected a finite number",
     "method=rigl method.density={a:1}": "method.density={a:1}: expected a finite number",
     "method=rigl method.densty=0.1": "method.densty: rigl has no such field, did you mean density?",
+    "method=lottery method.rounds=1000000": "method.rounds=1e+06: expected a whole number in [1, 100]",
     "method=dense method.density=0.1": "method.density: dense has no such field; it has no options",
     "method=rigl method.update.interval=0": "method.update.interval=0: expected",
     "method=rigl method.update.interval=x": "method.update.interval=x: expected a whole number",

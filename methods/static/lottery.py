@@ -7,10 +7,11 @@ output layer is pruned like the others. Extra cost: all rounds but the last.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from hundredfold.methods.base import Method
 from hundredfold.methods.execution.parts import Part, Rewind, Weights
-from hundredfold.methods.options import Count, CountOrZero, Fraction
+from hundredfold.methods.options import CountOrZero, Fraction, Within
 from hundredfold.methods.tools.importance import top_global
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import NetView
@@ -24,7 +25,7 @@ class Lottery(Method):
     extra_cost = "a whole training per round"
 
     density: Fraction = 0.1  # fraction of the prunable weights at the end
-    rounds: Count = 3  # prunings; paper: as many as 20 % each take
+    rounds: Annotated[int, Within(1, 100, what="a whole number")] = 3  # prunings; paper: as many as 20 % each take
     rewind_step: CountOrZero = 0  # step of the first round whose weights every round starts from
 
     def parts(self) -> list[Part]:
