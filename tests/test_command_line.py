@@ -384,6 +384,7 @@ def test_ctrl_c_in_a_terminal_leaves_no_traceback(line, tmp_path):
     assert not list(tmp_path.rglob("record.json"))
 
 
+@pytest.mark.slow
 def test_a_single_run_writes_into_its_results_folder_alone(tmp_path):
     overrides = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}/r"]
     before = sorted(ROOT.iterdir())

@@ -225,6 +225,7 @@ def test_a_malformed_space_is_answered_in_one_sentence(text, tmp_path):
     assert SPACES[text] in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_failure_and_skips_what_is_done(tmp_path):
     common = ["recipe.steps=20", "model.widths=[16]", f"results={tmp_path}"]
     arms = [["method=dsc_frozen", *common, "method.interval=4"], ["method=dense_small", *common]]
