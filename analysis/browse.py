@@ -42,7 +42,7 @@ def show_run(prefix: str, results: Path) -> None:
     Raises:
         ValueError: no run, or several, begin so.
     """
-    folders = sorted(path for path in (results / "runs").glob(f"{prefix}*/*/record.json"))
+    folders = sorted((results / "runs").glob(f"{prefix}*/*/record.json"))
     if not folders:
         raise ValueError(f"{prefix}: no run of {results} begins so; `hundredfold ls` lists them")
     if len({path.parent.parent for path in folders}) > 1:
@@ -92,9 +92,9 @@ def _beside(task: Task, labels: tuple[str, ...]) -> Table:
 
 
 def _saving(arm: Arm, first: Arm) -> str:
-    pairs = arm.energy_pairs(first)
     if arm.simulated or first.simulated:
         return f"{DASH} (simulated: nothing is saved by multiplying zeros)"
+    pairs = arm.energy_pairs(first)
     if pairs.ratio.value is None:
         return "; ".join((UNKNOWN, *pairs.refused))
     return f"{formatting.estimate(pairs.ratio, 'ratio')} ({formatting.EVIDENCE[pairs.evidence]})"

@@ -75,11 +75,12 @@ def build(
     return study, verdicts
 
 
-def show(results: Path, output: Path, suite: str, plan: Path | None = None) -> None:
-    """Write a report, and print its tables and where it is."""
-    study, verdicts = build(results, output, suite, None if plan is None else selection.read_plan(plan))
+def show(
+    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, about: About | None = None
+) -> None:
+    """Write a report as `build` does, and print its tables and where it is."""
     console = Console()
-    for table in terminal.overview(study, verdicts):
+    for table in terminal.overview(*build(results, output, suite, plan, about)):
         console.print(table)
     console.print(f"Report: {output / PAGE}", highlight=False, markup=False, soft_wrap=True)
 

@@ -99,8 +99,9 @@ def reproduce(**options) -> int:
 def report(suite: str, output: Path | None, plan: Path | None, results: Path) -> None:
     """Write the report of records that are there."""
     from hundredfold.analysis.report import show
+    from hundredfold.analysis.selection import read_plan
 
-    show(results, output or Path("reports") / suite, suite, plan)
+    show(results, output or Path("reports") / suite, suite, plan and read_plan(plan))
 
 
 @commands.command("ls")

@@ -11,8 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from hundredfold.analysis import terminal
-from hundredfold.analysis.report import PAGE, About, build
+from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.study import tuning
@@ -49,10 +48,7 @@ def reproduce(
     if plan:
         return 0
     outcomes = run_all(jobs, suite=suite.name)
-    about = About(command(study, budget, tune), suite.scaled, cost)
-    for table in terminal.overview(*build(results, output, suite.name, planned(jobs), about)):
-        console.print(table, soft_wrap=False)
-    console.print(f"Report: {output / PAGE}", markup=False)
+    show(results, output, suite.name, planned(jobs), About(command(study, budget, tune), suite.scaled, cost))
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failed:
         print(f"failed: {outcome.job}: {outcome.reason}", file=sys.stderr)

@@ -8,10 +8,8 @@ hundredfold train --cfg job method=dsc
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 from hundredfold.replication.guard import answered
@@ -50,12 +48,9 @@ def train(cfg) -> None:
 
     with answered():  # here too, because Hydra writes a line of its own about an error that passes it
         experiment = resolve(cfg)
-        from hundredfold.replication.study.child import (
-            perform,  # loads what a run needs, after the check of what is asked
-        )
+        # loads what a run needs, after the check of what is asked
+        from hundredfold.replication.study.child import perform
 
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", module="lightning")
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
             action, record, folder = perform(
@@ -71,20 +66,19 @@ def train(cfg) -> None:
 
 
 def hydra_main(arguments: Sequence[str]) -> None:
-    """Hand everything to Hydra."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, and `answered` takes them
-    with answered():
-        import hydra
-        from omegaconf import OmegaConf
+    """Hand everything to Hydra; what it raises is the caller's to answer."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on
+    import hydra
+    from omegaconf import OmegaConf
 
-        from hundredfold.replication.composition import spelled
-        from hundredfold.replication.config import CONF
-        from hundredfold.replication.structured import register
+    from hundredfold.replication.composition import spelled
+    from hundredfold.replication.config import CONF
+    from hundredfold.replication.structured import register
 
-        register()
-        OmegaConf.register_new_resolver("hundredfold.help", help_text, replace=True)
-        sys.argv = ["hundredfold", *map(spelled, arguments)]
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()
+    register()
+    OmegaConf.register_new_resolver("hundredfold.help", help_text, replace=True)
+    sys.argv = ["hundredfold", *map(spelled, arguments)]
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()
 
 
 def completions(words: Sequence[str]) -> list[str]:
