@@ -30,6 +30,7 @@ PLUGINS = [base for _, base in GROUPS.values()]
 def register() -> None:
     """Put the schema of a run, every data set, model and method, and our sweeper into Hydra's store."""
     store = ConfigStore.instance()
+    Plugins.instance()  # Hydra's own search loads a plug-in anew, so it comes before the import
     from hydra_plugins.fresh_sweeper.sweeper import FreshSweeper  # no search finds it in an editable installation
 
     if FreshSweeper not in Plugins.instance().discover(Sweeper):

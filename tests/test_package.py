@@ -44,6 +44,14 @@ def test_a_run_from_the_wheel_ends_with_a_record(installed, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_sweep_from_the_wheel_ends_with_a_page(installed, tmp_path):
+    options = ("method=dense,set", "recipe.steps=20", "model.widths=[16]")
+    done = outside(installed, tmp_path, "-m", "hundredfold.replication", "sweep", *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reports" / "sweep" / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_methods_of_the_wheel_load_nothing_but_torch_and_themselves(installed, tmp_path):
     code = "import sys, hundredfold.methods.execution.session as s; print(s.__file__, *sys.modules)"
     place, *loaded = outside(installed, tmp_path, "-c", code).stdout.split()
