@@ -43,7 +43,6 @@ class UnitView(NamedTuple):
     alive: Tensor  # bool: exists now
     ever: Tensor  # bool: has existed before
     new: Tensor  # bool: came with the last update, not yet judged
-    cost: float  # FLOPs per token and step that one unit costs at the present sizes
     norm: Tensor  # Euclidean norm of the weights that produce and read it; 0 where not alive
     observed: Tensor  # long: how often its output was observed
     importance: Tensor  # mean |h dL/dh|, exponential average, bias-corrected; last known value where not alive

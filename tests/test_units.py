@@ -156,7 +156,7 @@ def view_of(outputs, **values):
     size = outputs.shape[1]
     whole = torch.ones(size, dtype=torch.bool)
     fields = dict(
-        size=size, kind="neuron", alive=whole, ever=whole, new=~whole, cost=1.0,
+        size=size, kind="neuron", alive=whole, ever=whole, new=~whole,
         norm=torch.ones(size),
         observed=torch.full((size,), 10), importance=torch.arange(size, 0.0, -1), fires=torch.ones(size),
         mean=outputs.mean(0), second=outputs.square().mean(0), sample=outputs, outgoing_grad=torch.zeros(size),
@@ -227,8 +227,11 @@ def test_importance_is_the_mean_of_activation_times_gradient():
     torch.testing.assert_close(training.session.view().units["2"].importance, expected)
 
 
+EXCHANGING = Dsc(density=0.25, interval=6, observe_every=2, regrow=0.5, explore=0.35, contract=0.75)
+
+
 def test_dsc_follows_its_stages():
-    method = Dsc(density=0.25, interval=6, observe_every=2)
+    method = EXCHANGING
     counts, frozen = [], []
 
     def watch(training):
@@ -249,18 +252,43 @@ def test_once_candidates_are_judged_exactly_the_budget_of_the_schedule_lives():
         counts = training.session.unit_counts().values()
         living[training.session.step_index] = sum(group["alive"] for group in counts)
 
-    Training(Dsc(density=0.25, interval=6, observe_every=2)).run(each=watch)
-    # of 128 units half until 0.35 of the run (step 16.8), then a quarter + a quarter x (1 - done)^3 by the last update,
-    # at step 30, in whole blocks of 8: 7.005 of them at step 18, 4.4 at 24
-    assert [living[step + 2] for step in (6, 12, 18, 24, 30)] == [64, 64, 56, 32, 32]
-    assert all(living[step + 1] > living[step + 2] for step in (6, 12, 18)), "candidates were probed"
+    Training(EXCHANGING).run(each=watch)
+    # of 2 x 64 units half until 0.35 of the run (step 16.8), then a quarter + a quarter x (1 - done)^3 by the last
+    # update, at step 30, in whole blocks of 8: 3.5 of them in each layer at step 18, 2.2 at 24
+    assert [living[step + 2] for step in (6, 12, 18, 24, 30)] == [64, 64, 64, 32, 32]
+    assert all(living[step + 1] > living[step + 2] for step in (6, 12)), "candidates were probed"
+
+
+def test_what_came_is_not_judged_before_it_has_trained_for_an_interval():
+    alive = {}
+
+    def watch(training):
+        store = training.session.part(Units).store
+        alive[training.session.step_index] = torch.cat(list(store.alive.values()))
+
+    Training(dataclasses.replace(EXCHANGING, explore=0.75)).run(each=watch)
+    for update in (6, 12):
+        came = alive[update + 2] & ~alive[update]
+        assert came.any() and not (came & ~alive[update + 7]).any()
+
+
+def test_every_layer_ends_with_the_density_of_the_equally_small_network():
+    groups = Training(Dsc(density=0.25, interval=6, observe_every=2)).run().session.unit_counts().values()
+    assert [group["alive"] for group in groups] == [16, 16]
+
+
+def test_a_network_can_grow():
+    training = Training(Dsc(density=0.5, widen=0.25, interval=6, observe_every=2, explore=0.0))
+    sizes = []
+    training.run(each=lambda t: sizes.append(sum(g["alive"] for g in t.session.unit_counts().values())))
+    assert sizes[0] == 16 and sizes[-1] == 64
 
 
 def test_dsc_random_differs_from_dsc_in_its_choice_alone():
     sizes = []
     for cls in (Dsc, DscRandom):
         counts = []
-        Training(cls(density=0.25, interval=6, observe_every=2, tail=0.0, dead=0.0, duplicate=1.0, constant=0.0)).run(
+        Training(cls(density=0.25, interval=6, observe_every=2, dead=0.0, duplicate=1.0, constant=0.0)).run(
             each=lambda t, c=counts: c.append(sum(int(a.sum()) for a in t.session.part(Units).store.alive.values()))
         )
         sizes.append(counts)
@@ -268,7 +296,7 @@ def test_dsc_random_differs_from_dsc_in_its_choice_alone():
 
 
 def test_a_run_too_short_for_the_stages_is_refused():
-    with pytest.raises(ValueError, match="update.interval=100: the schedule of this run spans 35 of its 48 steps"):
+    with pytest.raises(ValueError, match="update.interval=100: the schedule of this run spans 23 of its 48 steps"):
         Training(Dsc(density=0.25))
 
 

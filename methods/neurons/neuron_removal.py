@@ -21,7 +21,7 @@ from torch import Tensor
 from hundredfold.methods.base import Method
 from hundredfold.methods.execution.parts import Part, Penalty, Units
 from hundredfold.methods.options import Count, Fraction, FractionOrZero, Strength
-from hundredfold.methods.tools.unit_choice import choose_blocks
+from hundredfold.methods.tools.unit_choice import top_units
 from hundredfold.methods.topology import Topology, UpdateSchedule
 from hundredfold.methods.views import NetView, UnitView
 
@@ -81,7 +81,7 @@ class NeuronRemoval(Method):
                 count = -(-int(wanted) // size) * size
                 if count < int(unit.alive.sum()):
                     order = unit.norm if self.score == "group_lasso" else unit.importance * (unit.fires >= self.dead)
-                    units |= choose_blocks({name: order}, {name: unit.alive}, count, size, {name: 0})
+                    units[name] = top_units(order, unit.alive, count)
         return Topology(units=units) if units else None
 
     def num_needed(self, unit: UnitView) -> int:

@@ -12,7 +12,7 @@ import torch
 from hundredfold.methods.execution.parts import Part, Units
 from hundredfold.methods.options import Count, FractionOrZero
 from hundredfold.methods.selective.meprop import Meprop
-from hundredfold.methods.tools.unit_choice import choose_blocks
+from hundredfold.methods.tools.unit_choice import top_units
 from hundredfold.methods.topology import Topology, UpdateSchedule
 from hundredfold.methods.views import NetView
 
@@ -50,6 +50,6 @@ class Mesimp(Meprop):
             active = unit.alive & (unit.importance >= self.threshold * unit.importance[unit.alive].mean())
             least = max(int(active.sum()), int(self.floor * unit.size), 1)
             count = -(-least // size) * size
-            units |= choose_blocks({name: unit.importance}, {name: unit.alive}, count, size, {name: 0})
+            units[name] = top_units(unit.importance, unit.alive, count)
         changed = any(not torch.equal(alive, net.units[name].alive) for name, alive in units.items())
         return Topology(units=units) if changed else None

@@ -16,6 +16,29 @@ from hundredfold.methods.topology import Fold
 from hundredfold.methods.views import UnitView
 
 
+def block_size(unit: UnitView, multiple: int) -> int:
+    """Units of a group that come and go together: `multiple` neurons where the group allows it, heads one by one."""
+    return multiple if unit.kind == "neuron" and unit.size % multiple == 0 else 1
+
+
+def whole(count: float, multiple: int) -> int:
+    """The nearest number of units in whole blocks, and one block at the least."""
+    return max(int(count / multiple + 0.5), 1) * multiple
+
+
+def top_units(value: Tensor, eligible: Tensor, count: int) -> Tensor:
+    """The `count` most valuable units of one group, bool [n]; every eligible unit if there are fewer.
+
+    Args:
+        value: [n].
+        eligible: bool [n].
+    """
+    ids = eligible.nonzero().flatten()
+    chosen = torch.zeros_like(eligible)
+    chosen[ids[value[ids].argsort(descending=True, stable=True)[: max(count, 0)]]] = True
+    return chosen
+
+
 def choose_blocks(
     values: Mapping[str, Tensor], eligible: Mapping[str, Tensor], count: int, multiple: int, floors: Mapping[str, int]
 ) -> dict[str, Tensor]:
@@ -67,16 +90,6 @@ class Kind(NamedTuple):
     def floor(self, least: float) -> int:
         """The largest number of whole blocks within `least`, and one at the least."""
         return max(int(least / self.multiple), 1) * self.multiple
-
-
-def least_important(unit: UnitView, share: float) -> Tensor:
-    """The weakest living units that together carry at most `share` of the group's importance, bool [n]."""
-    order = torch.where(unit.alive, unit.importance, torch.inf).argsort(stable=True)
-    order = order[: int(unit.alive.sum())]
-    carried = unit.importance[order].cumsum(0)
-    weakest = torch.zeros(unit.size, dtype=torch.bool)
-    weakest[order[carried <= share * carried[-1]]] = True
-    return weakest
 
 
 def find_fold(unit: UnitView, constant: float, duplicate: float) -> tuple[Fold, float]:

@@ -108,7 +108,6 @@ class Units(Part):
             alive=store.alive[name],
             ever=store.ever[name],
             new=store.new[name],
-            cost=store.unit_cost(name),
             norm=store.norm(name),
             observed=statistics.observed,
             importance=statistics.corrected("importance"),

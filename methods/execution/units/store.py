@@ -43,10 +43,6 @@ class UnitStore:
             for name, module in model.named_modules()
             if isinstance(module, (nn.Linear, nn.Conv2d)) or is_conv1d(module)
         }
-        self.positions = dict.fromkeys(self.layer_shapes, 1)  # outputs of a layer per example or token
-        for name in self.layer_shapes:
-            if isinstance(model.get_submodule(name), nn.Conv2d):
-                self._count_positions(name)
 
     @torch.no_grad()
     def begin(self, *, rescale: bool) -> None:
@@ -64,33 +60,12 @@ class UnitStore:
             self.model.get_submodule(group.reads).weight.mul_(factor)
             self.reservoir[group.reads, "weight"].mul_(factor)
 
-    def _count_positions(self, name: str) -> None:
-        """Note the pixels of a convolution's output at its first forward pass."""
-        layer = self.model.get_submodule(name)
-
-        def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
-            self.positions[name] = output.shape[-2] * output.shape[-1]
-            handle.remove()
-
-        handle = layer.register_forward_hook(hook)
-
     def density_of(self, layer: str) -> float:
         """Fraction of a layer's weights whose units exist."""
         key = (layer, "weight")
         full = self.layer_shapes[layer]
         rows, columns = [len(i) for i in self.live[key]][:2] if key in self.live else full[:2]
         return rows * columns / (full[0] * full[1])
-
-    def unit_cost(self, name: str) -> float:
-        """FLOPs of one unit in forward, input and weight gradient at the present sizes of its neighbours.
-
-        Per token, or per image where there are convolutions.
-        """
-        cost = 0.0
-        for axis in self._weight_axes(name):
-            others = [len(live) for dim, live in enumerate(self.live[axis.module, "weight"]) if dim != axis.dim]
-            cost += 6.0 * axis.index.shape[1] * math.prod(others) * self.positions[axis.module]
-        return cost
 
     def _reading(self, group: UnitGroup) -> Axis:
         """The axis by which the group's reader reads it."""
