@@ -44,7 +44,7 @@ class Dsc(Method):
     observe_every: Count = 10  # steps between observations
     explore: FractionOrZero = 0.1  # end of the explore stage, fraction of the run
     contract: FractionOrZero = 0.5  # end of the contract stage, fraction of the run
-    widen: Annotated[float, Within(0, low_open=True)] = 2.0  # density of the explore stage over the final one; below 1 the network grows
+    widen: Annotated[float, Within(0, low_open=True)] = 2.0  # density at first over the final one; below 1 it grows
     regrow: FractionOrZero = 0.0  # fraction of the units that is exchanged per update, annealed to 0
     candidates: Annotated[float, Within(1)] = 3.0  # units probed for each one that is grown
     dead: FractionOrZero = 1e-3  # a unit that fires on fewer tokens leaves first
