@@ -21,21 +21,11 @@ from torch import Tensor, nn
 from hundredfold.methods.base import Method
 from hundredfold.methods.execution.parts import Modules, Part
 from hundredfold.methods.execution.prunable import to_matrix
-from hundredfold.methods.execution.units.groups import is_linear, num_inputs
+from hundredfold.methods.execution.units.groups import num_inputs
 from hundredfold.methods.options import Count, Strength, Within
+from hundredfold.methods.tools.auxiliary import WithLoss
+from hundredfold.methods.tools.feedforward import FeedForward, replace_feedforward
 from hundredfold.methods.views import Site
-
-
-class _WithLoss(torch.autograd.Function):
-    """The identity of y; adds the gradient of an auxiliary loss, in whatever loop the model is trained."""
-
-    @staticmethod
-    def forward(ctx, y: Tensor, loss: Tensor) -> Tensor:
-        return y.view_as(y)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad, torch.ones((), dtype=grad.dtype, device=grad.device)
 
 
 class Experts(nn.Module):
@@ -78,16 +68,13 @@ class Experts(nn.Module):
         out = out if self.bias is None else out + self.bias.to(out.dtype)
         if self.training:
             loss = self.experts * (counts / counts.sum() * probabilities.mean(0)).sum()
-            out = _WithLoss.apply(out, self.balance * loss.to(out.dtype))
+            out = WithLoss.apply(out, self.balance * loss.to(out.dtype))
         return out.view(*x.shape[:-1], -1)
 
     def _expert(self, e: int, x: Tensor) -> Tensor:
         hidden = [F.linear(x, w[e], self.biases[i][e] if len(self.biases) else None) for i, w in enumerate(self.inside)]
         h = self.act(hidden[0])
         return F.linear(h * hidden[1] if len(hidden) > 1 else h, self.outside[e])
-
-
-LAYOUTS = ((("fc1",), "act", "fc2"), (("c_fc",), "act", "c_proj"), (("gate_proj", "up_proj"), "act_fn", "down_proj"))
 
 
 @dataclass(frozen=True)
@@ -111,26 +98,11 @@ class Moe(Method):
         return [Modules(self, self.adapt)]
 
     def adapt(self, model: nn.Module, site: Site) -> None:
-        found = 0
-        for module in list(model.modules()):
-            for name, child in list(module.named_children()):
-                for producers, act, reader in LAYOUTS:
-                    if all(is_linear(getattr(child, part, None)) for part in (*producers, reader)):
-                        layers = [getattr(child, part) for part in producers]
-                        setattr(module, name, self._experts(layers, getattr(child, act), getattr(child, reader)))
-                        found += 1
-        if not found and isinstance(model, nn.Sequential):  # a multilayer perceptron: its last hidden layer
-            names = [name for name, child in model.named_children() if not isinstance(child, nn.Dropout)]
-            triple = [getattr(model, name) for name in names[-3:]]
-            if len(triple) == 3 and isinstance(triple[0], nn.Linear) and isinstance(triple[2], nn.Linear):
-                setattr(model, names[-3], self._experts([triple[0]], triple[1], triple[2]))
-                for name in names[-2:]:
-                    setattr(model, name, nn.Identity())
-                found = 1
-        if not found:
+        if not replace_feedforward(model, self._experts, hidden=1):
             raise ValueError("moe: found no feed-forward block; choose a model with hidden neurons")
 
-    def _experts(self, producers: list[nn.Module], act: nn.Module, reader: nn.Module) -> Experts:
-        if num_inputs(reader) % self.experts:
-            raise ValueError(f"experts={self.experts}: expected a divisor of {num_inputs(reader)} hidden neurons")
-        return Experts(producers, act, reader, self.experts, self.top, self.balance)
+    def _experts(self, block: FeedForward) -> Experts:
+        neurons = num_inputs(block.reader)
+        if neurons % self.experts:
+            raise ValueError(f"experts={self.experts}: expected a divisor of {neurons} hidden neurons")
+        return Experts(block.producers, block.act, block.reader, self.experts, self.top, self.balance)

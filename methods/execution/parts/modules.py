@@ -23,6 +23,7 @@ class Modules(Part):
             it, and raises a ValueError where the model has no such part.
         table_rate: learning rate of tables with sparse gradients over that of the recipe.
         reads_batch: what the method adds to the model reads the batch that is trained on.
+        cost_varies: what a step costs depends on its data.
     """
 
     selects = "modules"
@@ -35,9 +36,11 @@ class Modules(Part):
         *,
         table_rate: float = 1.0,
         reads_batch: bool = False,
+        cost_varies: bool = False,
     ):
         super().__init__(method)
-        self.adapt, self.table_rate, self.reads_batch = adapt, table_rate, reads_batch
+        self.adapt, self.table_rate = adapt, table_rate
+        self.reads_batch, self.cost_varies = reads_batch, cost_varies
         self.sparse_optimizer: torch.optim.Optimizer | None = None  # of tables whose gradients are sparse
 
     def attach(self, context: Context) -> None:
