@@ -32,6 +32,7 @@ class Method:
     twin_of: ClassVar[str | None] = None  # a control that differs from this method in its choice alone
     reference: ClassVar[str | None] = None  # method whose finished run (same options, same seed) is read at the start
     update: ClassVar[UpdateSchedule | None] = None
+    updates_at_zero: ClassVar[bool] = True  # whether the first step of a run has one; as in the authors' code
     width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with
     duration: ClassVar[float] = 1.0  # fraction of the recipe's steps that its schedule is fitted into
     recipe: ClassVar[Mapping[str, float]] = {}  # changes of the recipe, such as {"weight_decay": 0.0}
@@ -82,7 +83,8 @@ class Method:
     # ---- during the run ---------------------------------------------------------------------------------------------
     def due(self, step: int, total: int) -> bool:
         """Whether `update_topology` is asked at this step."""
-        return self.update is not None and self.update.due(step, total)
+        begins = step > 0 or self.updates_at_zero
+        return begins and self.update is not None and self.update.due(step, total)
 
     def update_topology(self, step: int, net: NetView) -> Topology | None:
         """The topology after this step; None leaves it as it is."""

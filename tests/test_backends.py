@@ -24,6 +24,7 @@ from hundredfold.methods.execution.storage.choice import SPARSE
 from hundredfold.methods.execution.storage.csr import CsrLinear, block_size
 from hundredfold.methods.execution.storage.sparse import places_of
 from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.topology import UpdateSchedule
 from hundredfold.methods.views import StoredView
 from hundredfold.replication.config import registry
 from tests.conformance import INPUTS, TARGETS, Training, network, small_options
@@ -374,3 +375,25 @@ def test_methods_that_store_are_those_that_select_weights_and_nothing_finer():
     assert {"set", "rigl", "random_erk", "snip", "gmp"} <= set(STORABLE)
     assert not {"nm", "top_kast", "swat", "dense", "dsc", "meprop"} & set(STORABLE)
     assert dataclasses.is_dataclass(METHODS["set"]) and BlockSparseLinear.storage in SPARSE
+
+
+def test_auto_resumes_bitwise_where_it_measures_the_same(monkeypatch):
+    """Times differ between machines and minutes, and the record keeps what they chose; nothing else may differ."""
+
+    def measured(candidates, tokens, inputs, like):
+        return {storage: 1.0 if storage == "masked" else 0.1 for storage in candidates}
+
+    monkeypatch.setattr("hundredfold.methods.execution.storage.weight_store.measure", measured)
+    for name in ("gmp", "rigl"):
+        method = METHODS[name](density=0.25, update=UpdateSchedule(6, 0.0, 0.75))
+        whole = Training(method, storage="auto").run()
+        assert "csr" in whole.session.part(Weights).store.storages().values()
+        for stop in (3, 13, 25, 40):
+            part = Training(method, storage="auto").run(stop)
+            saved = copy.deepcopy((part.session.state_dict(), part.model.state_dict(), part.optimizer.state_dict()))
+            resumed = Training(method, seed=99, storage="auto")
+            for target, state in zip((resumed.session, resumed.model, resumed.optimizer), saved, strict=True):
+                target.load_state_dict(state)
+            resumed.run()
+            for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+                assert torch.equal(a, b), f"{name} resumed at step {stop}"

@@ -70,7 +70,8 @@ def test_an_order_that_does_not_fit_is_refused():
 def test_product_keys_find_what_a_search_of_all_pairs_finds():
     torch.manual_seed(0)
     layer, h = ProductKeys(width=8, keys=6, heads=2, top=3), torch.randn(2, 5, 8)
-    query = layer.query(h).view(10, 2, 2, 4)
+    query = layer.query(h.view(10, 8)).view(10, 2, 2, 4)
+    torch.testing.assert_close(query.flatten(1).mean(0), torch.zeros(16), atol=1e-6, rtol=0)
     expected = torch.zeros(10, 8)
     for t in range(10):
         for head in range(2):

@@ -48,6 +48,23 @@ METHODS = {
 }
 
 
+COUNT_STEPS_TAKEN = (Cht, Dsr, Granet, Mest, RiglItop, Snfs)  # no update at the first step, as in their authors' code
+
+
+@pytest.fixture
+def updates_at_once(monkeypatch):
+    """The first update at the first step, where a test looks at a single one."""
+    for cls in COUNT_STEPS_TAKEN:
+        monkeypatch.setattr(cls, "updates_at_zero", True)
+
+
+@pytest.mark.parametrize("cls", [*COUNT_STEPS_TAKEN, Rigl, Set])
+def test_the_first_update_comes_when_it_does_in_the_authors_code(cls):
+    stop = 0.75 if cls in (Cht, Rigl, Set) else 1.0
+    due = [s for s in range(20) if cls(density=0.25, update=UpdateSchedule(6, 0.0, stop)).due(s, 20)]
+    assert due[0] == (6 if cls in COUNT_STEPS_TAKEN else 0) and 6 in due and 12 in due
+
+
 def session_of(method, *weights, total_steps=100, seed=0, optimizer=torch.optim.SGD, **options):
     """A session on layers "0", "1", ... with the given weights [O, I]; nothing is run forward."""
     model = nn.Sequential(*(nn.Linear(w.shape[1], w.shape[0], bias=False) for w in weights))
@@ -394,6 +411,7 @@ def test_what_grows_adds_up_for_any_shares():
         divide(5, {"a": 1.0}, {"a": 4})
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_dsr_drops_below_the_threshold_and_grows_in_proportion_to_the_survivors():
     torch.manual_seed(0)
     first = [torch.rand(20, 20) + 0.5, torch.rand(30, 30) + 0.5]
@@ -413,6 +431,7 @@ def test_dsr_drops_below_the_threshold_and_grows_in_proportion_to_the_survivors(
     assert sum(int(mask.sum()) for mask in session.active.values()) == 260
 
 
+@pytest.mark.usefixtures("updates_at_once")
 @pytest.mark.parametrize(("threshold", "factor"), [(0.001, 2.0), (0.5, 0.5), (0.1, 1.0)])
 def test_dsr_adapts_the_threshold_to_the_wanted_number(threshold, factor):
     weight = torch.linspace(0.0, 1.0, 2500).view(50, 50)  # a tenth lies below 0.1
@@ -452,6 +471,7 @@ def test_snfs_redistributes_by_mean_momentum_and_grows_at_the_largest_momentum()
     assert total == dropped
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_snfs_respects_the_capacity_of_a_layer_and_keeps_the_total():
     torch.manual_seed(0)
     weights, gradients = [torch.randn(4, 5), torch.randn(40, 40)], [100 * torch.randn(4, 5), torch.randn(40, 40)]
@@ -481,6 +501,7 @@ def test_itop_remembers_the_fraction_of_weights_that_ever_existed(grow):
     assert method.parts()[0].gradient is (Gradient.ALL if grow == "gradient" else Gradient.NONE)
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_itop_grows_by_the_gradient_of_the_batch_after_its_step():
     torch.manual_seed(2)
     weight, gradient = torch.randn(10, 10), 5 * torch.randn(10, 10)
@@ -623,6 +644,7 @@ def test_mest_keeps_the_largest_weight_plus_gradient_and_grows_random_ones(mode,
     assert now - kept != largest(everywhere(weight) - kept, gradient, len(now) - len(kept))
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_mest_mutation_halves_and_ends_and_so_does_the_soft_bound():
     torch.manual_seed(0)
     schedule = UpdateSchedule(10, 0.0, 1.0)
@@ -739,6 +761,7 @@ def test_cht_score_by_hand():
     assert float(link_scores(active)[0, 2]) == 4.0
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_cht_charges_what_its_products_cost():
     with FlopCounterMode(display=False) as counter:
         link_scores(torch.rand(12, 30) < 0.4)
@@ -749,6 +772,7 @@ def test_cht_charges_what_its_products_cost():
     assert session.selection_flops == 2 * (flops_of_scores(12, 30) + flops_of_scores(8, 12))
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_cht_grows_the_highest_scores_of_what_is_left_after_the_drop():
     torch.manual_seed(0)
     weight = torch.randn(9, 14)
@@ -787,6 +811,7 @@ def test_cht_removes_chains_of_neurons_without_inputs_or_outputs():
     assert torch.equal(left["c"], third)
 
 
+@pytest.mark.usefixtures("updates_at_once")
 def test_cht_removes_chains_only_where_layers_follow_each_other():
     torch.manual_seed(0)
 

@@ -1,6 +1,7 @@
 """Static methods and dense controls against hand-worked cases, closed forms and slow references."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -238,9 +239,43 @@ def test_soft_thresholds_shrink_what_is_above_and_silence_what_is_below():
     assert float(threshold.s.grad) == pytest.approx(-0.25 * (1 - 1))  # -sigmoid' (sign(.8) + sign(-1.5))
 
 
-def test_a_stronger_pull_makes_a_sparser_network():
-    density = {pull: Training(Str(pull=pull)).run().session.density() for pull in (0.0, 0.1)}
-    assert density[0.1] < density[0.0] < 1
+def trained_with_thresholds(make, rise, steps=300):
+    model = network()
+    optimizer = make(model.parameters())
+    session = Session(model, Str(rise=rise), optimizer, total_steps=steps)
+    for step in range(steps):
+        rows = torch.arange(step, step + 32) % len(X)
+        session.backward(X[rows], Y[rows])
+        session.step(), optimizer.zero_grad()
+    return session
+
+
+OPTIMIZERS = [
+    lambda p: torch.optim.AdamW(p, 0.003, weight_decay=0.3),
+    lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.0),
+]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=["adamw", "sgd"])
+def test_thresholds_rise_by_as_many_e_folds_as_were_asked_for_whatever_the_optimizer(make):
+    model = trained_with_thresholds(make, 2.0).model
+    found = [v for n, v in model.named_parameters() if n.endswith(".0.s")]
+    assert len(found) == 3  # sigmoid(-3200) has no gradient, so that nothing but decay moves s
+    for s in found:
+        assert math.log(-3200 / float(s.detach())) == pytest.approx(2.0, rel=0.1)  # momentum lags behind
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=["adamw", "sgd"])
+def test_more_e_folds_make_a_sparser_network(make):
+    densities = [trained_with_thresholds(make, rise).density() for rise in (5.0, 7.0, 9.0)]
+    assert densities[0] > 0.95 and densities[2] < densities[1] < 0.8
+
+
+def test_thresholds_reach_convolutions():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    session = Session(model, Str(start=0.0), torch.optim.SGD(model.parameters(), 0.1), total_steps=10)
+    session.backward(torch.rand(8, 1, 6, 6), torch.randint(3, (8,)))  # sigmoid(0) = 1/2 is above every weight
+    assert session.densities()["2"] < 0.05 and session.densities()["4"] < 0.6
 
 
 # ---- dense controls --------------------------------------------------------------------------------------------------
@@ -280,7 +315,7 @@ def test_the_regularised_control_drops_hidden_neurons_in_training_alone():
         (lambda: Lottery(rounds=0), "rounds=0"),
         (lambda: EarlyBird(window=1), "window=1"),
         (lambda: DenseReg(dropout=1.0), "dropout=1"),
-        (lambda: Str(pull=-1), "pull=-1"),
+        (lambda: Str(rise=-1), "rise=-1"),
         (lambda: RandomStatic(distribution="flat"), "distribution=flat"),
     ],
 )

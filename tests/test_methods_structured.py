@@ -10,9 +10,11 @@ from torch import nn
 
 from hundredfold.methods.dynamic.block_dst import BlockDst, block_norms, expand
 from hundredfold.methods.dynamic.chase import Chase
+from hundredfold.methods.dynamic.deepr import Deepr
 from hundredfold.methods.dynamic.dsd import Dsd
 from hundredfold.methods.dynamic.nm import Nm, nm_mask
 from hundredfold.methods.dynamic.srigl import Srigl
+from hundredfold.methods.dynamic.top_kast import TopKast
 from hundredfold.methods.execution.parts import Units
 from hundredfold.methods.execution.prunable import prunable_layers
 from hundredfold.methods.execution.session import Session
@@ -94,7 +96,11 @@ def test_t9_t10_masked_weights_of_nm_keep_moments_and_decay_because_they_are_tra
     assert not session.due
     session.step()
     for name, layer in session.layers.items():
-        torch.testing.assert_close(layer.weight.detach(), before[name] * (1 - rate * 0.1))
+        hidden = ~session.active[name]
+        decayed = before[name] * (1 - rate * 0.1)
+        torch.testing.assert_close(layer.weight.detach()[~hidden], decayed[~hidden])
+        pulled = layer.weight.detach()[hidden].abs() < decayed[hidden].abs()  # the pull is all of their gradient
+        assert pulled.all()
 
 
 @pytest.mark.parametrize("cls", [Srigl, BlockDst])
@@ -152,6 +158,9 @@ def srigl_by_hand(weight, active, grad, last, count, drop, share, dense_fan_in):
     least = min(least, sorted(number, reverse=True)[-(-count // inputs) - 1])  # room for the layer's weights
     living = [i for i in range(outputs) if last or number[i] >= least]
     fan_in, mask = count // len(living), torch.zeros_like(active)
+    if len(living) < outputs:  # as many again among the survivors
+        kept = {p for p in present if p[0] in living}
+        kept = set(sorted(kept, key=lambda p: -abs(float(weight[p])))[: len(present) - num_dropped])
     for i in living:
         row = sorted((p for p in kept if p[0] == i), key=lambda p: -abs(float(weight[p])))
         rest = sorted((p for p in positions if p[0] == i and p not in kept), key=lambda p: -abs(float(grad[p])))
@@ -340,6 +349,46 @@ def test_of_every_four_neighbours_the_two_largest_compute_and_the_rest_of_a_row_
     torch.manual_seed(0)
     groups = nm_mask(torch.randn(8, 32), 2, 4).view(8, 8, 4)
     assert (groups.sum(2) == 2).all()
+
+
+def test_neighbours_of_a_convolution_are_input_channels_at_one_position_of_the_kernel():
+    """Zhou et al. 2021, code of the authors: the weight is permuted to [O, kh, kw, I] before it is grouped."""
+    weight = torch.zeros(1, 4, 1, 2)  # O, I, kh, kw
+    weight[0, :, 0, 0] = torch.tensor([1.0, 5.0, 2.0, 4.0])  # position 0: channels 1 and 3 are largest
+    weight[0, :, 0, 1] = torch.tensor([9.0, 0.1, 8.0, 0.2])  # position 1: channels 0 and 2
+    mask = nm_mask(weight.reshape(1, 8), 2, 4, positions=2).view(4, 2)
+    assert mask[:, 0].tolist() == [False, True, False, True] and mask[:, 1].tolist() == [True, False, True, False]
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 3, (1, 2), bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(weight.expand(3, 4, 1, 2))
+    session = Session(model, Nm(), torch.optim.SGD(model.parameters(), 0.1), total_steps=10)
+    assert torch.equal(session.active["1"].view(3, 4, 2), mask.expand(3, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak"),
+    [
+        (Nm(update=EVERY), Nm(update=EVERY, decay=0.0)),
+        (TopKast(density=0.2, extra=0.3), TopKast(density=0.2, extra=0.3, decay=0.0)),
+        (Deepr(density=0.5), Deepr(density=0.5, l1=0.0)),
+    ],
+    ids=["nm", "top_kast", "deepr"],
+)
+def test_a_pull_moves_weights_of_the_size_of_its_share_of_the_gradient_under_adamw(strong, weak):
+    """Where the loss asks for nothing the pull alone moves weights, by the optimizer's full step, not by 1e-5 of it."""
+    moved = []
+    for method in (strong, weak):
+        model = nn.Sequential(nn.Linear(32, 32, bias=False))
+        with torch.no_grad():
+            model[0].weight.copy_(torch.linspace(0.05, 0.1, 1024).view(32, 32))
+        session = Session(model, method, torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.0), total_steps=200)
+        start = model[0].weight.detach().clone()
+        for _ in range(20):
+            model[0].weight.grad = torch.zeros(32, 32)
+            session.step()
+        seen = session.trained["0"] if not isinstance(method, Deepr) else session.active["0"]
+        moved.append(float((start - model[0].weight.detach())[seen].max()))
+    assert moved[0] == pytest.approx(20 * 1e-3, rel=0.05) and moved[1] < 1e-4
 
 
 def test_masked_weights_train_through_and_return_with_their_value():

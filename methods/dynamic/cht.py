@@ -80,6 +80,7 @@ class Cht(Set):
 
     source = "arXiv:2501.19107"
     extra_cost = "four matrix products per layer and update"
+    updates_at_zero = False
 
     growth: Literal["soft", "hard"] = "soft"  # draw links by their score, or take the highest
     annealed: bool = False  # the dropped fraction falls to 0; authors: for language models

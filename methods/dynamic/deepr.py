@@ -1,18 +1,21 @@
 """Deep rewiring: weights walk at random under an L1 pull; one that would change its sign dies, a random one is born.
 
 Every connection has a fixed random sign and exists while its parameter theta, with weight = sign x theta, is positive.
-After each optimizer step theta loses lr x `l1` and gains Gaussian noise; dead connections are replaced at once, so that
-their number is constant. Source: Bellec et al. 2018, arXiv:1711.05136, algorithm 1; values of the authors' code (noise
-of deviation lr x `noise` in place of the paper's temperature, newborn theta 1e-12). Differs: the first connections are
-distinct (theirs are drawn with replacement, so that some fall together), any optimizer takes the gradient step, and
-signs and first values are those of the model's own initialisation. Extra cost: noise and sorting at every step.
+The loss gains `l1` x theta, and after each optimizer step theta gains Gaussian noise; dead connections are replaced at
+once, so that their number is constant. Source: Bellec et al. 2018, arXiv:1711.05136, algorithm 1; values of the
+authors' code (noise of deviation lr x `noise` in place of the paper's temperature, newborn theta 1e-12). Differs: the
+first connections are distinct (theirs are drawn with replacement, so that some fall together), any optimizer takes the
+gradient step, and signs and first values are those of the model's own initialisation. Extra cost: noise and sorting at
+every step.
 """
 
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
+from hundredfold.methods.execution.parts import Part, Weights
 from hundredfold.methods.options import Strength, Within
 from hundredfold.methods.static.random_erk import RandomErk
 from hundredfold.methods.tools.importance import random_scores, top
@@ -27,9 +30,16 @@ class Deepr(RandomErk):
     source = "arXiv:1711.05136"
     extra_cost = "noise and sorting at every step"
 
-    l1: Strength = 1e-5  # pull towards zero per step, times the learning rate
+    l1: Strength = 1e-5  # pull towards zero, added to the gradient
     noise: Strength = 1e-5  # deviation of the noise per step, times the learning rate
     newborn: Annotated[float, Within(0, low_open=True, what="a magnitude")] = 1e-12  # first value of theta
+
+    def parts(self) -> list[Part]:
+        return [Weights(self, pull=self.pull)]
+
+    def pull(self, weight: Tensor, active: Tensor, trained: Tensor) -> Tensor:
+        """What connections add to their gradient."""
+        return self.l1 * weight.sign()
 
     def due(self, step: int, total: int) -> bool:
         return True
@@ -46,7 +56,7 @@ class Deepr(RandomErk):
         for name, layer in net.layers.items():
             sign = net.memory[f"sign.{name}"]
             noise = torch.randn(sign.shape, generator=net.generator).to(sign)
-            theta = sign * layer.weight - net.learning_rate * (self.l1 - self.noise * noise)
+            theta = sign * layer.weight + net.learning_rate * self.noise * noise
             alive = layer.active & (theta > 0)
             num_dead = int(layer.active.sum()) - int(alive.sum())
             born = top(random_scores(sign, net.generator).masked_fill(alive, -1), num_dead)

@@ -27,6 +27,7 @@ class Mest(RandomErk):
 
     source = "arXiv:2110.14032"
     extra_cost = "sorting at update steps"
+    updates_at_zero = False
 
     mode: Literal["em", "em_s"] = "em_s"  # elastic mutation, or with a soft memory bound
     lam: Strength = 0.01  # weight of |g| beside |w|; the default of the authors' code is 0

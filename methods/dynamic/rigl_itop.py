@@ -33,6 +33,7 @@ class RiglItop(Set):
 
     source = "arXiv:2102.02887"
     extra_cost = "dense weight gradients at update steps"
+    updates_at_zero = False
 
     drop: FractionOrZero = 0.5  # fraction of a layer's active weights, annealed to `least`
     update: UpdateSchedule = UpdateSchedule(interval=500, start=0.0, stop=1.0)  # paper: 4000 (SET: 1500) of 97,700

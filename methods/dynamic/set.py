@@ -71,11 +71,23 @@ class Set(RandomErk):
             kept |= top(layer.weight.abs().masked_fill(~side, -1), total - int(fraction * total))
         return kept
 
+    @staticmethod
+    def _exchanged(name: str, fraction: float, net: NetView) -> Tensor:
+        """The same draw however a layer is stored, long [n] or bool [O, I]."""
+        if name in net.stored:
+            return exchange(net.stored[name], fraction, net.generator)
+        layer = net.layers[name]
+        positions = layer.active.flatten().nonzero().flatten()
+        weights = StoredView(tuple(layer.weight.shape), positions, layer.weight.flatten()[positions])
+        active = torch.zeros_like(layer.active)
+        active.view(-1)[exchange(weights, fraction, net.generator)] = True
+        return active
+
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction, active = self.fraction_at(step, net.total_steps), {}
         for name in net.layers:
-            if name in net.stored and self._chooses_at_random:
-                active[name] = exchange(net.stored[name], fraction, net.generator)
+            if self._chooses_at_random:
+                active[name] = self._exchanged(name, fraction, net)
                 continue
             layer = net.layers[name]
             kept = self.kept(layer, fraction)

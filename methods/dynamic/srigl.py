@@ -3,12 +3,12 @@
 An update drops and grows like RigL, but keeps a constant fan-in: of each neuron's weights first those that survived the
 layer's drop by magnitude, then those of largest gradient. A neuron whose salient weights (the layer's largest weights
 and largest gradients, as many as are kept and dropped) are fewer than `min_salient` of its fan-in is ablated, and the
-others share its weights; as in the authors' code it returns once its gradients are large. Their number is also theirs:
-rounded down to whole fan-ins of one weight or more, and at least as many neurons live as these weights need.
-Source: Lasby et al. 2024, arXiv:2305.02299, section 3 and algorithm 1. Differs: an over-full neuron loses its smallest
-weights (the authors' code drops in arbitrary order), and weights keep the initialisation of the dense network. The
-fan-in of the salience rule is the sparse one before ablation, as in the paper; `dense_fan_in` is the code's default.
-Extra cost: the dense weight gradient of every layer at update steps.
+others share its weights, of which as many as before stay among the survivors; as in the authors' code it returns once
+its gradients are large. Their number is also theirs: rounded down to whole fan-ins of one weight or more, and at least
+as many neurons live as these weights need. Source: Lasby et al. 2024, arXiv:2305.02299, section 3 and algorithm 1.
+Differs: an over-full neuron loses its smallest weights (the authors' code drops in arbitrary order), and weights keep
+the initialisation of the dense network. The fan-in of the salience rule is the sparse one before ablation, as in the
+paper; `dense_fan_in` is the code's default. Extra cost: the dense weight gradient of every layer at update steps.
 """
 
 from dataclasses import dataclass
@@ -78,6 +78,9 @@ class Srigl(Rigl):
             if name != last and self.min_salient:
                 salient = (kept | top(gradient, num_dropped)).sum(1)
                 alive = self.living(salient, layer.weight.shape[1], counts[name])
+                survivors = layer.active & alive[:, None]
+                count = min(total - num_dropped, int(survivors.sum()))
+                kept = top(magnitude.masked_fill(~survivors, -1), count)
             width = max(1, counts[name] // int(alive.sum()))
             order = torch.where(kept, 2 + magnitude / magnitude.max().clamp(min=1e-30), 0)
             order = torch.where(kept, order, gradient / gradient.max().clamp(min=1e-30))

@@ -2,10 +2,10 @@
 
 Per layer the forward pass and the input gradient use the `density` largest weights (A); the weight gradient covers the
 `density + extra` largest (B), so that weights just outside A can grow into it. Every weight keeps its value: the method
-undoes what the optimizer's weight decay does to weights outside B. Weights of A decay as the recipe has it; those of B
-outside A lose lr x `decay` / `density` on top. Source: Jayakumar et al. 2020, arXiv:2106.03517, sections 2.1-2.3.
-Differs: A and B are chosen anew every `update.interval` steps, not at each, and the further decay is decoupled from the
-gradient. Extra cost: sorting at update steps, and the weight gradient of B.
+undoes what the optimizer's weight decay does to weights outside B. Weights of A decay as the recipe has it; the loss of
+those of B outside A gains `decay` / `density` x w^2 / 2 on top. Source: Jayakumar et al. 2020, arXiv:2106.03517,
+sections 2.1-2.3. Differs: A and B are chosen anew every `update.interval` steps, not at each. Extra cost: sorting at
+update steps, and the weight gradient of B.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,15 @@ class TopKast(Method):
     density: Fraction = 0.1  # fraction of the prunable weights that compute
     extra: FractionOrZero = 0.1  # further fraction that is trained; paper: backward sparsity 0.8, forward 0.9
     distribution: Distribution = "uniform"  # over the layers
-    decay: Strength = 1e-4  # exploration decay of weights that are trained only, times learning rate and 1 / density
+    decay: Strength = 1e-4  # exploration decay of weights that are trained only, times 1 / density
     update: UpdateSchedule = UpdateSchedule(interval=10, start=0.0, stop=1.0)  # paper: 1, and 100 does as well
 
     def parts(self) -> list[Part]:
-        return [Weights(self, keeps=True)]
+        return [Weights(self, keeps=True, pull=self.pull)]
+
+    def pull(self, weight: Tensor, active: Tensor, trained: Tensor) -> Tensor:
+        """What weights that are trained and do not compute add to their gradient."""
+        return self.decay / self.density * weight * (trained & ~active)
 
     def due(self, step: int, total: int) -> bool:
         return True
@@ -46,10 +50,9 @@ class TopKast(Method):
         return self._choose({name: layer.weight.clone() for name, layer in net.layers.items()}, net.shapes)
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        values, pull = {}, net.learning_rate * self.decay / self.density
+        values = {}
         for name, layer in net.layers.items():
-            weight = torch.where(layer.trained, layer.weight, net.memory[f"dense.{name}"])
-            values[name] = torch.where(layer.trained & ~layer.active, weight * (1 - pull), weight)
+            values[name] = torch.where(layer.trained, layer.weight, net.memory[f"dense.{name}"])
         if self.update.due(step, net.total_steps):
             return self._choose(values, net.shapes)
         masks = {name: layer.active for name, layer in net.layers.items()}

@@ -75,13 +75,15 @@ class ProductKeys(nn.Module):
     def __init__(self, width: int, keys: int, heads: int, top: int):
         super().__init__()
         self.keys, self.heads, self.top, self.half = keys, heads, top, max(width // 2, 1)
-        self.query = nn.Linear(width, heads * 2 * self.half)
+        self.query = nn.Sequential(  # normalised, so that more keys are used: section 3.1 of arXiv:1907.05242
+            nn.Linear(width, heads * 2 * self.half), nn.BatchNorm1d(heads * 2 * self.half)
+        )
         self.halves = nn.Parameter(torch.randn(heads, 2, keys, self.half) / math.sqrt(self.half))
         self.values = nn.EmbeddingBag(keys * keys, width, mode="sum", sparse=True)
         nn.init.normal_(self.values.weight, std=1e-2)
 
     def forward(self, h: Tensor) -> Tensor:
-        query = self.query(h).view(-1, self.heads, 2, self.half)
+        query = self.query(h.flatten(0, -2)).view(-1, self.heads, 2, self.half)
         scores, index = torch.einsum("thsd,hskd->thsk", query, self.halves).topk(self.top, dim=-1)
         pairs = (scores[:, :, 0, :, None] + scores[:, :, 1, None, :]).flatten(2)
         places = (index[:, :, 0, :, None] * self.keys + index[:, :, 1, None, :]).flatten(2)

@@ -24,6 +24,8 @@ class Modules(Part):
         table_rate: learning rate of tables with sparse gradients over that of the recipe.
         reads_batch: what the method adds to the model reads the batch that is trained on.
         cost_varies: what a step costs depends on its data.
+        decay: e-folds by which weight decay alone shrinks what the method adds, in a run at the present rate; default
+            that of the recipe, for matrices.
     """
 
     selects = "modules"
@@ -37,10 +39,11 @@ class Modules(Part):
         table_rate: float = 1.0,
         reads_batch: bool = False,
         cost_varies: bool = False,
+        decay: float | None = None,
     ):
         super().__init__(method)
         self.adapt, self.table_rate = adapt, table_rate
-        self.reads_batch, self.cost_varies = reads_batch, cost_varies
+        self.reads_batch, self.cost_varies, self.decay = reads_batch, cost_varies, decay
         self.sparse_optimizer: torch.optim.Optimizer | None = None  # of tables whose gradients are sparse
 
     def attach(self, context: Context) -> None:
@@ -50,7 +53,7 @@ class Modules(Part):
         site = Site(
             training=context.training,
             batch=lambda: context.batch if context.on_batch else None,
-            layers=lambda: {n: v for n, v in prunable_layers(context.model).items() if v.weight.ndim == 2},
+            layers=lambda: prunable_layers(context.model),
             units=lambda: find_units(context.model),
             total_steps=context.total_steps,
             charge=context.charge,
@@ -68,13 +71,24 @@ class Modules(Part):
         tables = [m for m in self.context.model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))]
         lazy = {table.weight for table in tables if table.sparse and table.weight not in before}
         template = {k: v for k, v in groups[0].items() if k != "params"}
+        added = [p for p in after if p not in before and p not in lazy]
         for decays in (True, False):
-            params = [p for p in after if p not in before and p not in lazy and (p.ndim > 1) is decays]
+            params = [p for p in added if self._decays(p) is decays]
             if params:
-                decay = {} if decays or "weight_decay" not in template else {"weight_decay": 0.0}
+                decay = self._weight_decay(template, decays)
                 self.context.optimizer.add_param_group({"params": params, **template, **decay})
         if lazy:
             self.sparse_optimizer = torch.optim.SparseAdam([p for p in after if p in lazy])
+
+    def _decays(self, parameter: nn.Parameter) -> bool:
+        return self.decay is not None or parameter.ndim > 1
+
+    def _weight_decay(self, group: dict[str, Any], decays: bool) -> dict[str, float]:
+        """What a group of added parameters has in place of the recipe's weight decay."""
+        if "weight_decay" not in group or (decays and self.decay is None):
+            return {}
+        slower = 1 - group.get("momentum", 0.0)  # momentum repeats what a step takes away
+        return {"weight_decay": slower * self.decay / (group["lr"] * self.context.total_steps) if decays else 0.0}
 
     def before_step(self) -> None:
         if self.sparse_optimizer is not None:

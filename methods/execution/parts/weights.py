@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -14,6 +15,8 @@ from hundredfold.methods.execution.storage.choice import SPARSE, STORAGES
 from hundredfold.methods.execution.storage.selected import select_layer
 from hundredfold.methods.execution.storage.weight_store import WeightStore
 from hundredfold.methods.topology import Topology
+
+Pull = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Gradient(Enum):
@@ -34,6 +37,7 @@ class Weights(Part):
         keeps: weights that are not trained keep their value and come back with it.
         replaces_step: a step with a decision changes the topology and no weight.
         reads_batch: the method reads the batch of the step.
+        pull: (weights, active, trained), of one shape, -> what is added to their gradient at every step.
     """
 
     selects = "weights"
@@ -48,10 +52,11 @@ class Weights(Part):
         keeps: bool = False,
         replaces_step: bool = False,
         reads_batch: bool = False,
+        pull: Pull | None = None,
     ):
         super().__init__(method)
         self.gradient, self.decay, self.keeps = gradient, decay, keeps
-        self.replaces_step, self.reads_batch = replaces_step, reads_batch
+        self.replaces_step, self.reads_batch, self.pull = replaces_step, reads_batch, pull
         self.store: WeightStore | None = None
         self.grads: dict[str, Tensor | None] = {}
         self.grad_mean: dict[str, Tensor] = {}
@@ -97,6 +102,9 @@ class Weights(Part):
                 self._average()
             for layer in self.layers.values():
                 layer.mask_grad()
+        if self.pull is not None:
+            for layer in self.layers.values():
+                layer.pull(self.pull)
 
     def _average(self) -> None:
         for name, layer in self.layers.items():

@@ -8,6 +8,7 @@ gradients are zeroed where autograd accumulates them. Only weights that are kept
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -113,6 +114,11 @@ class MaskedWeight(nn.Module):
         """Keep the gradients of weights that are not trained from the optimizer."""
         if self.reach is not None and self.weight.grad is not None:
             self.weight.grad = self.weight.grad * self.reach
+
+    def pull(self, towards: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        """Add what (weights, active, trained) say to the gradient."""
+        if self.weight.grad is not None and self.reach is not None:
+            self.weight.grad += towards(self.weight.detach(), self.active, self.reach)
 
     def forget_grad(self) -> None:
         """The step is over."""

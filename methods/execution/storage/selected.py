@@ -135,11 +135,11 @@ def select_layer(layer: nn.Module, name: str, choose: Choice | None, kernel) -> 
     """Let a layer ask for a selection of its products, in place; it may have masks already.
 
     Raises:
-        ValueError: a convolution that computes its weight, or has a forward pass of its own.
+        ValueError: a convolution that has a forward pass of its own.
     """
     fresh = not isinstance(layer, MaskedWeight)
-    if fresh and isinstance(layer, nn.Conv2d):
-        masked_class(type(layer), name)  # refuses what is not plain
+    if fresh and isinstance(layer, nn.Conv2d) and type(layer).forward is not nn.Conv2d.forward:
+        masked_class(type(layer), name)  # refuses it
     layer.__class__ = _selected_class(type(layer))
     if fresh:
         layer._init_masks(name, keeps=False)

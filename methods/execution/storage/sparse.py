@@ -154,6 +154,13 @@ class SparseLinear(nn.Module):
         """Set the weights that are stored to those of a matrix [O, I]."""
         self.values.copy_(self.gather(values))
 
+    def pull(self, towards: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        """Add what (weights, active, trained) say to the gradient of those that exist."""
+        if self.values.grad is not None:
+            trained = torch.ones_like(self.values, dtype=torch.bool)
+            active = torch.isin(self.positions(), self.active_positions()).view_as(self.values)
+            self.values.grad += towards(self.values.detach(), active, trained)
+
     def mask_grad(self) -> None:
         """The optimizer knows no other gradients than those of stored weights."""
 
