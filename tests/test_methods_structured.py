@@ -590,9 +590,9 @@ def test_units_can_be_valued_by_other_scores(score):
     view = training.session.view()
     unit = view.units["2"]
     expected = unit.second.sqrt() if score == "rms" else unit.fires
-    torch.testing.assert_close(training.method.value(unit, view), expected)
+    torch.testing.assert_close(training.method.value(unit), expected)
     head = unit._replace(kind="head", mean=None, second=None, fires=torch.ones(64))
-    torch.testing.assert_close(training.method.value(head, view), unit.importance)
+    torch.testing.assert_close(training.method.value(head), unit.importance)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,16 @@
-"""The random twin of `dsc`: the same schedule, sizes, kernels and probes, every choice drawn at random.
+"""The random twin of `dsc`: the same schedule, sizes, kernels and probes; what units are ranked by is dealt out anew.
 
-With `regrow=0` units only leave, since random regrowth alone already harms.
-Source: this project. Extra cost: as `dsc`, less the gram matrices.
+Source: this project, as `random_twin`. Extra cost: as `dsc`, less the gram matrices.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
+from hundredfold.methods.control.random_twin import twin_view
 from hundredfold.methods.neurons.dsc import Dsc
-from hundredfold.methods.topology import Fold
-from hundredfold.methods.views import NetView, UnitView
+from hundredfold.methods.topology import Topology
+from hundredfold.methods.views import NetView
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,9 @@ class DscRandom(Dsc):
     extra_cost = "as dsc, less the gram matrices"
     twin_of = "dsc"
 
-    def label(self) -> str:
-        return super().label() + ("" if self.regrow else " (leaving only)")
+    def init_topology(self, net: NetView) -> Topology:
+        seed = torch.randint(2**62, (), generator=net.generator)
+        return replace(super().init_topology(net), memory={"twin": seed})
 
-    def value(self, unit: UnitView, net: NetView) -> Tensor:
-        return torch.rand(unit.size, generator=net.generator)
-
-    def probe_value(self, unit: UnitView, net: NetView) -> Tensor:
-        return torch.rand(unit.size, generator=net.generator)
-
-    def useless(self, unit: UnitView, net: NetView) -> tuple[Tensor, Fold | None]:
-        return torch.zeros(unit.size, dtype=torch.bool), None
+    def update_topology(self, step: int, net: NetView) -> Topology:
+        return super().update_topology(step, twin_view(net))

@@ -29,5 +29,5 @@ class Placebo(Dsc):
 
     def update_topology(self, step: int, net: NetView) -> None:
         for unit in net.units.values():
-            self.value(unit, net)
+            self.value(unit)
             self.useless(unit, net)

@@ -1,23 +1,27 @@
-"""The random twin of any method: its schedule, its signals and their cost, with every choice drawn at random.
+"""The random twin of any method: its schedule, its signals and their cost, with every choice made at random.
 
-The method decides as ever, but what it ranks by (weights, gradients, importances, activations, losses, probed scores)
-is replaced by random numbers of the same shape and sign. Source: this project; the null hypothesis of importance.
-Extra cost: that of the method.
+The method decides as ever, but what it ranks by is dealt out anew among those it is about: weights and gradients within
+a layer, among the active ones and among the others; statistics within a group of units; losses within a batch; scores
+of a probe within a tensor; and of an operand's selection the entries within each row. So every layer has as many
+entries of every size as the method sees, and keeps as many. The order in which they are dealt is drawn once for a run,
+so that what a method keeps for long its twin keeps for long. Source: this project; the null hypothesis of importance.
+Extra cost: that of the method, and dealing.
 
     method=random_twin method.of.name=gmp method.of.density=0.2
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hundredfold.methods.base import Method
 from hundredfold.methods.dynamic.rigl import Rigl
-from hundredfold.methods.execution.parts import Operands, Part, Samples
+from hundredfold.methods.execution.parts import Modules, Operands, Part, Samples
 from hundredfold.methods.execution.parts.batches import SampleChoice
 from hundredfold.methods.execution.storage.selected import Choice
 from hundredfold.methods.products import Product, Selection
@@ -25,18 +29,74 @@ from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import LayerView, NetView, UnitView
 
 
-def shuffled(values: Tensor | None, generator: torch.Generator) -> Tensor | None:
-    """Uniform magnitudes in (0, 1] with the signs and zeros of `values`."""
-    if values is None or not values.is_floating_point():
-        return values
-    draw = 1 - torch.rand(values.shape, generator=generator)
-    return values.sign() * draw.to(values)
+class Deal:
+    """Deals values out anew within sets of entries, in an order that is the same for sets of the same size."""
+
+    def __init__(self, seed: Tensor):
+        self.generator = torch.Generator().manual_seed(int(seed))
+
+    def order(self, *sets: Tensor) -> Tensor:
+        """Where every entry gets its value from, long [n]; sets are bool of one size, entries of none stay."""
+        order = torch.arange(sets[0].numel())
+        for chosen in sets:
+            places = chosen.flatten().nonzero().flatten().cpu()
+            order[places] = places[torch.randperm(len(places), generator=self.generator)]
+        return order.to(sets[0].device)
+
+    def among_nonzero(self, values: Any) -> Any:
+        """Numbers, or what holds tensors of them, with the entries of every tensor that are not 0 dealt out anew."""
+        if isinstance(values, dict):
+            return {name: self.among_nonzero(item) for name, item in values.items()}
+        if isinstance(values, (list, tuple)):
+            return type(values)(self.among_nonzero(item) for item in values)
+        if not torch.is_tensor(values) or not values.is_floating_point():
+            return values
+        return dealt(values, self.order(values != 0))
 
 
-def seeded_by(values: Tensor) -> torch.Generator:
-    """A generator whose seed is the tensor's content, so that products that share a factor share its random twin."""
-    bits = values.detach().double().sum().reshape(1).view(torch.int64)
-    return torch.Generator().manual_seed(int(bits) & (2**62 - 1))
+def dealt(values: Tensor | None, order: Tensor) -> Tensor | None:
+    """Values of any shape, each from its place in `order`."""
+    return None if values is None else values.flatten()[order].view_as(values)
+
+
+def dealt_in_rows(mask: Tensor) -> Tensor:
+    """A mask with the entries of every row in another order, which is a hash of the row: equal masks stay equal."""
+    index = torch.arange(mask.shape[-1], device=mask.device, dtype=torch.float64)
+    key = (mask * index).sum(-1, keepdim=True)
+    noise = torch.frac(torch.sin(key * 12.9898 + index * 78.233) * 43758.5453)
+    return mask.gather(-1, noise.argsort(-1))
+
+
+def twin_view(net: NetView) -> NetView:
+    """What a method may read, dealt out anew; `net.memory["twin"]` seeds the order."""
+    deal = Deal(net.memory["twin"])
+    orders = {name: _order(layer, deal) for name, layer in net.layers.items()}
+    layers = {name: _layer(layer, orders[name]) for name, layer in net.layers.items()}
+    units = {name: _unit(unit, deal) for name, unit in net.units.items()}
+
+    def probe(function: Callable[[nn.Module], Any]) -> Any:
+        found = net.probe(function)
+        if isinstance(found, dict) and found.keys() == orders.keys():  # in the order of the weights that they belong to
+            return {name: dealt(values, orders[name]) for name, values in found.items()}
+        return deal.among_nonzero(found)
+
+    return net._replace(layers=layers, stored={}, units=units, probe=probe)
+
+
+def _order(layer: LayerView, deal: Deal) -> Tensor:
+    beside = layer.trained & ~layer.active
+    return deal.order(layer.active, beside, ~layer.active & ~beside)
+
+
+def _layer(layer: LayerView, order: Tensor) -> LayerView:
+    return layer._replace(**{name: dealt(getattr(layer, name), order) for name in ("weight", "grad", "grad_mean")})
+
+
+def _unit(unit: UnitView, deal: Deal) -> UnitView:
+    """Statistics of other units; none has outputs that could be folded into another's."""
+    order = deal.order(unit.alive & ~unit.new, unit.alive & unit.new, ~unit.alive)
+    names = ("importance", "fires", "norm", "mean", "second", "outgoing_grad")
+    return unit._replace(**{name: dealt(getattr(unit, name), order) for name in names}, sample=None, foldable=False)
 
 
 @dataclass(frozen=True)
@@ -44,7 +104,7 @@ class RandomTwin(Method):
     """Another method with random choices in place of importance."""
 
     source = "this project"
-    extra_cost = "that of the method"
+    extra_cost = "that of the method, and dealing"
     small: ClassVar[dict[str, Any]] = {"of": Rigl(density=0.25)}
 
     of: Method = Rigl()  # the method and its options
@@ -71,6 +131,8 @@ class RandomTwin(Method):
         parts = self.of.parts()
         for part in parts:
             part.method = self
+            if isinstance(part, Modules):
+                raise ValueError(f"of={self.of.name()}: changes the model itself, so that it has no random twin")
             if isinstance(part, Operands):
                 part.choose = self._operands(part.choose)
             if isinstance(part, Samples):
@@ -84,48 +146,33 @@ class RandomTwin(Method):
         return self.of.due(step, total)
 
     def init_topology(self, net: NetView) -> Topology:
-        return self._checked(self.of.init_topology(self._view(net)))
+        seed = torch.randint(2**62, (), generator=net.generator)
+        net = net._replace(memory={**net.memory, "twin": seed})
+        topology = self._checked(self.of.init_topology(twin_view(net)))
+        return replace(topology, memory={**topology.memory, "twin": seed})
 
     def update_topology(self, step: int, net: NetView) -> Topology | None:
-        return self._checked(self.of.update_topology(step, self._view(net)))
+        return self._checked(self.of.update_topology(step, twin_view(net)))
 
     @staticmethod
     def _operands(choose: Choice) -> Choice:
         def at_random(product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection) -> Selection:
-            left, right = (shuffled(factor, seeded_by(factor)) for factor in (left, right))
-            return choose(product, layer, left, right, forward)
+            chosen = choose(product, layer, left, right, forward)
+            before = [id(mask) for mask in forward]  # dealt out in the forward product
+            return Selection(*(m if m is None or id(m) in before else dealt_in_rows(m) for m in chosen))
 
         return at_random
 
     @staticmethod
     def _samples(choose: SampleChoice) -> SampleChoice:
-        return lambda step, total, losses, generator: choose(step, total, shuffled(losses, generator), generator)
+        def at_random(step: int, total: int, losses: Tensor | None, generator: torch.Generator) -> Tensor | None:
+            if losses is not None:
+                losses = losses[torch.randperm(len(losses), generator=generator).to(losses.device)]
+            return choose(step, total, losses, generator)
+
+        return at_random
 
     def _checked(self, topology: Topology | None) -> Topology | None:
         if topology is not None and topology.values:
             raise ValueError(f"of={self.of.name()}: sets weights from what it reads, so that it has no random twin")
         return topology
-
-    def _view(self, net: NetView) -> NetView:
-        def random(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {name: random(item) for name, item in value.items()}
-            if isinstance(value, (list, tuple)):
-                return type(value)(random(item) for item in value)
-            return shuffled(value, net.generator) if torch.is_tensor(value) else value
-
-        layers = {name: self._layer(layer, net.generator) for name, layer in net.layers.items()}
-        units = {name: self._unit(unit, net.generator) for name, unit in net.units.items()}
-        return net._replace(layers=layers, stored={}, units=units, probe=lambda function: random(net.probe(function)))
-
-    def _layer(self, layer: LayerView, generator: torch.Generator) -> LayerView:
-        names = ("weight", "grad", "grad_mean")
-        return layer._replace(**{name: shuffled(getattr(layer, name), generator) for name in names})
-
-    def _unit(self, unit: UnitView, generator: torch.Generator) -> UnitView:
-        """Random scores; how often units fire is dealt out anew among those alive, so that as many are dead."""
-        draws = {name: torch.rand(unit.size, generator=generator) for name in ("importance", "outgoing_grad")}
-        alive, fires = unit.alive.nonzero().flatten(), unit.fires.clone()
-        fires[alive] = unit.fires[alive[torch.randperm(len(alive), generator=generator)]]
-        unknown = {"mean": None, "second": None, "sample": None, "foldable": False}
-        return unit._replace(fires=fires, norm=shuffled(unit.norm, generator), **draws, **unknown)

@@ -64,6 +64,9 @@ class Dsc(Method):
         if self.explore > self.contract:
             raise ValueError(f"explore={self.explore}, contract={self.contract}: explore must end first")
 
+    def label(self) -> str:
+        return super().label() + (" (regrowth)" if self.regrow else "")
+
     def parts(self) -> list[Part]:
         return [Units(self, observes=self.observes, compact=self.units == "compact", rescale=self.rescale)]
 
@@ -94,17 +97,13 @@ class Dsc(Method):
         return cubic(done, min(1.0, self.widen * target), target)
 
     # ---- what -------------------------------------------------------------------------------------------------------
-    def value(self, unit: UnitView, net: NetView) -> Tensor:
+    def value(self, unit: UnitView) -> Tensor:
         """Worth of every unit of a layer, [n]; heads have no single output and keep the Taylor score."""
         if self.score == "rms" and unit.second is not None:
             return unit.second.sqrt()
         return unit.fires if self.score == "fires" and unit.kind == "neuron" else unit.importance
 
-    def probe_value(self, unit: UnitView, net: NetView) -> Tensor:
-        """Worth of candidates after one step, [n]: how much the loss wants their outgoing weights."""
-        return unit.outgoing_grad
-
-    def useless(self, unit: UnitView, net: NetView) -> tuple[Tensor, Fold | None]:
+    def useless(self, unit: UnitView, net: NetView) -> tuple[Tensor, Fold]:
         """Units that can leave without a loss, bool [n], and the fold that makes it so."""
         fold, flops = find_fold(unit, self.constant, self.duplicate)
         net.charge(flops)
@@ -135,8 +134,7 @@ class Dsc(Method):
         for name, unit in units.items():
             came = net.memory.get(f"came/{name}", torch.full((unit.size,), -self.interval))
             fresh = unit.alive & (came > step - 2 * self.interval) & (came >= 0)
-            kept, fold = self._leave(unit, fresh, step, net)
-            folds |= {} if fold is None else {name: fold}
+            kept, folds[name] = self._leave(unit, fresh, step, net)
             alive[name] = kept | self._candidates(unit, kept, step, net)
             memory[f"came/{name}"] = torch.where(alive[name] & ~unit.alive, step, came)
         return Topology(units=alive, folds=folds, memory=memory if self.grows else {})
@@ -145,7 +143,7 @@ class Dsc(Method):
         targets = {"neuron": self.density, "head": self.head_density}
         return {name: unit for name, unit in net.units.items() if targets[unit.kind] < 1}
 
-    def _leave(self, unit: UnitView, fresh: Tensor, step: int, net: NetView) -> tuple[Tensor, Fold | None]:
+    def _leave(self, unit: UnitView, fresh: Tensor, step: int, net: NetView) -> tuple[Tensor, Fold]:
         """Who stays of a group, bool [n], and what those who leave hand over.
 
         Args:
@@ -154,11 +152,11 @@ class Dsc(Method):
         total, multiple = net.total_steps, block_size(unit, self.multiple)
         budget = self.budget(unit, step, total)
         useless, fold = self.useless(unit, net)
-        value = self.value(unit, net).masked_fill(useless, -1.0).masked_fill(fresh, torch.inf)
+        value = self.value(unit).masked_fill(useless, -1.0).masked_fill(fresh, torch.inf)
         share = cosine(progress(step, 0, self._schedule().last(total)), self.regrow)
         exchanged = min(int(share * budget / multiple) * multiple, int((~unit.alive).sum()))
         kept = top_units(value, unit.alive, budget - exchanged)
-        return kept, None if fold is None else keep_valid(fold, kept)
+        return kept, keep_valid(fold, kept)
 
     def _candidates(self, unit: UnitView, kept: Tensor, step: int, net: NetView) -> Tensor:
         """Who comes from a group's reservoir to be probed by the next step, bool [n]."""
@@ -173,4 +171,4 @@ class Dsc(Method):
         """The candidates of update `step` whose outgoing weights the loss wants most stay, up to its budget."""
         settled = unit.alive & ~unit.new
         missing = self.budget(unit, step, net.total_steps) - int(settled.sum())
-        return settled | top_units(self.probe_value(unit, net), unit.alive & unit.new, missing)
+        return settled | top_units(unit.outgoing_grad, unit.alive & unit.new, missing)

@@ -1,0 +1,98 @@
+"""The contract of controls: a random twin is its method in everything but the choice."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hundredfold.methods.control.dsc_random import DscRandom
+from hundredfold.methods.control.random_twin import Deal, RandomTwin, dealt, dealt_in_rows
+from hundredfold.methods.execution.parts import Units
+from hundredfold.methods.neurons.dsc import Dsc
+from hundredfold.replication.config import registry
+from tests.conformance import Training, selected
+from tests.test_conformance import METHODS
+
+RANKED_BY_NOTHING = {"random_erk", "random_static", "random_ltd", "layer_drop", "layer_freeze", "dsc_frozen"}
+SETS_VALUES = {"deepr", "top_kast"}  # a twin would train other weights, not choose others
+SHARED = {"acdc", "chase", "dsr", "granet", "snfs", "synflow"}  # layers compete by what was trained: the total is equal
+OUTCOMES = {"infobatch": 0.04, "mesimp": 0.1, "neuron_removal": 0.25}  # what leaves follows from what is left
+TWINS = {
+    name: RandomTwin(of=method)
+    for name, method in METHODS.items()
+    if not method.twin_of
+    and name not in RANKED_BY_NOTHING | SETS_VALUES | {"compose", "lottery"}
+    and selected(method) & {"weights", "units", "operands", "samples"}
+    and "modules" not in selected(method)
+}
+DSC = METHODS["dsc"]
+TWINS["dsc_random"] = DscRandom(**{f.name: getattr(DSC, f.name) for f in dataclasses.fields(Dsc)})
+
+
+def of(twin):
+    """The method that a twin is of."""
+    return twin.of if isinstance(twin, RandomTwin) else DSC
+
+
+def sizes(training):
+    """Number of what exists in every layer and group."""
+    return {name: int(mask.sum()) for name, mask in training.masks().items()}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_has_the_counts_the_schedule_and_the_cost_of_its_method(name):
+    runs, seen = [], []
+    for each in (of(TWINS[name]), TWINS[name]):
+        trace = []
+        runs.append(Training(each).run(each=lambda t, trace=trace: trace.append((t.session.version, sizes(t)))))
+        seen.append(trace)
+    real, random = runs
+    if name not in OUTCOMES:
+        assert [version for version, _ in seen[0]] == [version for version, _ in seen[1]], "schedule"
+        totals = [[sum(counts.values()) for _, counts in trace] for trace in seen]
+        assert totals[0] == totals[1], "what exists at every step"
+    if name not in SHARED | set(OUTCOMES):
+        assert seen[0] == seen[1], "counts of every layer at every step"
+    for flops in ("executed_flops", "ideal_flops"):
+        expected = pytest.approx(getattr(real.session, flops), rel=OUTCOMES.get(name, 0.01))
+        assert getattr(random.session, flops) == expected, flops
+    pairs = zip(real.model.parameters(), random.model.parameters(), strict=True)
+    assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in pairs), "the choice"
+
+
+def test_what_is_dealt_out_has_every_value_in_its_set_and_nothing_of_its_order():
+    torch.manual_seed(0)
+    values, active = torch.randn(100, 200), torch.rand(100, 200) < 0.3
+    new = dealt(values, Deal(torch.tensor(7)).order(active, ~active))
+    for chosen in (active, ~active):
+        assert torch.equal(new[chosen].sort().values, values[chosen].sort().values)
+        assert abs(float(torch.corrcoef(torch.stack([values[chosen], new[chosen]]))[0, 1])) < 0.04
+    again = dealt(values, Deal(torch.tensor(7)).order(active, ~active))
+    assert torch.equal(new, again) and not torch.equal(new, dealt(values, Deal(torch.tensor(8)).order(active, ~active)))
+
+
+def test_rows_of_a_mask_keep_their_number_and_equal_rows_stay_equal():
+    torch.manual_seed(0)
+    mask = torch.rand(64, 500) < 0.1
+    new = dealt_in_rows(mask)
+    assert torch.equal(new.sum(1), mask.sum(1)) and torch.equal(new, dealt_in_rows(mask))
+    assert int((new & mask).sum()) == pytest.approx(0.01 * mask.numel(), rel=0.3)  # as by chance
+
+
+def test_a_method_that_changes_the_model_has_no_twin():
+    for name in ("moe", "memory", "str", "relu_l1", "dsc_input"):
+        with pytest.raises(ValueError, match=f"of={name}: changes the model itself, so that it has no random twin"):
+            RandomTwin(of=registry("method")[name]()).parts()
+
+
+def test_a_method_that_sets_weights_has_no_twin():
+    for name in SETS_VALUES:
+        with pytest.raises(ValueError, match=f"of={name}: sets weights from what it reads, so that it has no random twin"):
+            Training(RandomTwin(of=METHODS[name])).run(2)
+
+
+def test_the_twin_of_dsc_ends_with_other_units_of_the_same_number():
+    twin = TWINS["dsc_random"]
+    real, random = (Training(each).run().session.part(Units).store.alive for each in (DSC, twin))
+    assert all(real[name].sum() == random[name].sum() for name in real)
+    assert any(not torch.equal(real[name], random[name]) for name in real)
