@@ -17,7 +17,7 @@ COLUMNS = {
     name: name
     for name in (
         "run_id machine replicate status reason suite task dataset model method label family twin_of simulated options "
-        "seed steps segments attempts"
+        "seed steps segments attempts weights_sha256"
     ).split()
 } | {
     "metric": "quality.metric",
@@ -44,6 +44,8 @@ COLUMNS = {
     "target_density": "density.target",
     "prunable_density": "density.prunable",
     "total_density": "density.total",
+    "scheduled_updates": "updates.scheduled",
+    "made_updates": "updates.made",
     "total_parameters": "parameters.total",
     "active_parameters": "parameters.active",
     "commit": "environment.commit",
@@ -63,7 +65,7 @@ COLUMNS = {
 OBJECTS = ("options", "curve", "domains", "phases_j", "phases_s", "versions")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples"]
-NUMBERS += ["total_parameters", "active_parameters"]
+NUMBERS += ["total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
 
 
 def load(results: Path) -> pd.DataFrame:

@@ -146,6 +146,13 @@ class Density(Block):
     layers: dict[str, Fraction]
 
 
+class Updates(Block):
+    """Decisions after the first: that the schedule has room for, null without one; and that changed what exists."""
+
+    scheduled: Count | None
+    made: Count
+
+
 class DensityPoint(Block):
     """Densities of the layers at one evaluation."""
 
@@ -244,6 +251,7 @@ class Record(Block):
     parameters: Parameters | None
     units: dict[str, Units] | None
     storages: Storages | None
+    updates: Updates | None
     steps: Positive | None
     segments: Positive | None
     weights_sha256: Hex64 | None
@@ -267,4 +275,4 @@ class Record(Block):
 
 
 MEASURED = ("quality", "energy", "time", "flops", "bytes", "density", "density_curve", "parameters", "units",
-            "storages", "steps", "segments", "weights_sha256")  # fmt: skip
+            "storages", "updates", "steps", "segments", "weights_sha256")  # fmt: skip

@@ -11,6 +11,7 @@ import pandas as pd
 from hundredfold.analysis import formatting
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.formatting import DASH, UNKNOWN
+from hundredfold.analysis.inert import inert
 from hundredfold.analysis.statistics import Estimate
 from hundredfold.analysis.task import Task
 
@@ -20,7 +21,8 @@ NOTES = (
     "Means with 95 % t intervals over seeds. Density: asked for / reached, of what can be pruned in the arm's own "
     "network. Difference (to dense; of a loss, less is better) and energy ratio are paired by seed. FLOP ratios are "
     "those of dense over the arm: ideal counts selected products only, executed is what the kernels computed. "
-    f"Simulated arms compute what they say they skip, so their energy cells are a dash ({DASH})."
+    f"Simulated arms compute what they say they skip, so their energy cells are a dash ({DASH}). An inert arm's "
+    "selection never acted; the exclusions say why."
 )
 
 
@@ -31,15 +33,16 @@ def table(task: Task) -> pd.DataFrame:
         quality, difference, energy_j, energy_ratio and cpu_s each as <name>, <name>_low, <name>_high and <name>_n;
         energies of simulated arms are None.
     """
-    return pd.DataFrame([_numbers(arm) for arm in task.arms])
+    return pd.DataFrame([_numbers(arm, task) for arm in task.arms])
 
 
-def _numbers(arm: Arm) -> dict[str, Any]:
+def _numbers(arm: Arm, task: Task) -> dict[str, Any]:
     row: dict[str, Any] = {
         "arm": arm.label,
         "method": arm.method,
         "family": arm.family,
         "simulated": arm.simulated,
+        "inert": inert(arm, task),
         "density_target": arm.density,
         "density_prunable": arm.mean("prunable_density").value,
         "parameter_share": arm.parameter_share,
@@ -67,7 +70,7 @@ def formatted(task: Task) -> pd.DataFrame:
     quality, unit = QUALITY[task.metric]
     evidence = ", ".join(formatting.EVIDENCE[one] for one in task.evidence) or UNKNOWN
     columns: dict[str, Callable[[Arm], str]] = {
-        "Arm": lambda arm: f"{arm.label} (simulated)" if arm.simulated else arm.label,
+        "Arm": lambda arm: _label(arm, task),
         "Density": _density,
         "Parameters / dense": lambda arm: formatting.number(arm.parameter_share),
         quality: _quality,
@@ -79,6 +82,11 @@ def formatted(task: Task) -> pd.DataFrame:
         "CPU (s)": lambda arm: _physical(arm, _cell(arm.cpu)),
     }
     return pd.DataFrame({title: [cell(arm) for arm in task.arms] for title, cell in columns.items()})
+
+
+def _label(arm: Arm, task: Task) -> str:
+    marks = (["simulated"] if arm.simulated else []) + (["inert"] if inert(arm, task) else [])
+    return f"{arm.label} ({', '.join(marks)})" if marks else arm.label
 
 
 def _density(arm: Arm) -> str:

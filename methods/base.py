@@ -86,6 +86,10 @@ class Method:
         begins = step > 0 or self.updates_at_zero
         return begins and self.update is not None and self.update.due(step, total)
 
+    def num_updates(self, total: int) -> int | None:
+        """Decisions that the method's schedule has room for in a run; None for a method without one."""
+        return None if self.update is None else sum(self.due(step, total) for step in range(total))
+
     def update_topology(self, step: int, net: NetView) -> Topology | None:
         """The topology after this step; None leaves it as it is."""
         return None

@@ -128,6 +128,10 @@ def results(
         "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
         "units": session.unit_counts(),
         "storages": _storages(session.part(Weights)),
+        "updates": {
+            "scheduled": module.experiment.method.num_updates(module.total_steps),
+            "made": session.num_updates,
+        },
         "steps": module.total_steps,
         "segments": meter.ledger.num_segments(),
         "weights_sha256": weights_sha256(module.model),

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from hundredfold.analysis.inert import LEAST_UPDATES
 from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
 from hundredfold.replication.energy.sources import choose
@@ -93,4 +94,11 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path) -> 
     console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
     console.print(f"Time: about {timedelta(seconds=round(sum(todo)))}; Ctrl-C stops, the same command resumes.")
     console.print(f"Energy: {source.name} ({source.evidence}). {source.reason}")
+    few = {f"{job.task} {job.label} ({job.updates})" for job in jobs if (job.updates or LEAST_UPDATES) < LEAST_UPDATES}
+    if few:
+        console.print(
+            f"Warning: fewer than {LEAST_UPDATES} updates in a run of {', '.join(sorted(few))}; their arms will be "
+            "marked as inert. Shorten their interval or train longer.",
+            markup=False,
+        )
     console.print(f"Report: {output / PAGE}")

@@ -116,6 +116,24 @@ def selected(method: Method) -> set[str]:
     return {part.selects for part in method.parts()} - {""}
 
 
+def where(condition):
+    """Marks a check that says nothing of the methods for which `condition` is false."""
+
+    def mark(check):
+        check.applies = condition
+        return check
+
+    return mark
+
+
+def applies(check, method: Method) -> bool:
+    return getattr(check, "applies", lambda method: True)(method)
+
+
+def names_of(method: Method) -> set[str]:
+    return {field.name for field in dataclasses.fields(method)}
+
+
 def check_frozen_and_described(method: Method) -> None:
     assert dataclasses.is_dataclass(method) and type(method).__dataclass_params__.frozen
     assert method.source, "a method names its source"
@@ -125,9 +143,9 @@ def check_frozen_and_described(method: Method) -> None:
     assert "Source" in header and method.extra_cost, "the file's header has a source, the class its extra cost"
 
 
+@where(lambda method: names_of(method) & {"density", "duration"})
 def check_density_is_an_error_outside_its_range(method: Method) -> None:
-    names = {f.name for f in dataclasses.fields(method)}
-    for name in names & {"density", "duration"}:
+    for name in names_of(method) & {"density", "duration"}:
         for value in (0.0, -0.1, 1.5, 90.0):
             try:
                 dataclasses.replace(method, **{name: value})
@@ -149,9 +167,8 @@ def promised(method: Method, training: Training, step: int) -> int | None:
     return round(density_at(step, training.session.total_steps) * sum(training.session.accounts.prunable.values()))
 
 
+@where(lambda method: hasattr(method, "density") and {"weights", "units"} & selected(method))
 def check_final_density_is_exact(method: Method) -> None:
-    if not hasattr(method, "density") or not {"weights", "units"} & selected(method):
-        return
     training = Training(method).run()
     session = training.session
     if "weights" in selected(method):
@@ -163,11 +180,9 @@ def check_final_density_is_exact(method: Method) -> None:
         assert sum(c["alive"] for c in counts) == round(method.density * sum(c["size"] for c in counts))
 
 
+@where(lambda m: "weights" in selected(m) and hasattr(m, "density") and m.family in ("dynamic", "static"))
 def check_number_of_weights_follows_the_schedule(method: Method) -> None:
     """`density_at(step, total)` is the schedule where a method has one; else a dynamic method's number is constant."""
-    changing = method.family in ("dynamic", "static")
-    if "weights" not in selected(method) or not hasattr(method, "density") or not changing:
-        return
     counts = {}
 
     def count(t: Training) -> None:
@@ -182,10 +197,14 @@ def check_number_of_weights_follows_the_schedule(method: Method) -> None:
         assert expected is None or abs(active - expected) <= 1, f"step {step}: {active} weights, {expected} promised"
 
 
+def chooses_per_batch(method: Method) -> bool:
+    """Such a method has to know what it chose."""
+    return bool(selected(method) - {"weights", "units"}) or any(part.reads_batch for part in method.parts())
+
+
+@where(lambda method: not chooses_per_batch(method))
 def check_no_synchronisation_on_plain_steps(method: Method) -> None:
     """Between updates nothing is read back from the device and no mask is searched: no .item(), no nonzero()."""
-    if selected(method) - {"weights", "units"} or any(part.reads_batch for part in method.parts()):
-        return  # a choice per batch has to know what it chose
     training, seen = Training(method).run(2), []
 
     class Watch(TorchDispatchMode):
@@ -208,9 +227,13 @@ def check_no_synchronisation_on_plain_steps(method: Method) -> None:
         assert not seen, f"step {step}: {seen}"
 
 
+@where(lambda method: "weights" in selected(method))
 def check_inactive_weights_and_moments_are_zero(method: Method) -> None:
+    seen = []
+
     def check(training: Training) -> None:
         for name, mask in training.session.trained.items():
+            seen.append(int((~mask).sum()))
             weight = training.session.layers[name].weight
             kept = any(getattr(part, "keeps", False) for part in training.session.parts)
             assert kept or not weight.detach()[~mask].any(), f"step {training.session.step_index}: {name} has a weight"
@@ -219,6 +242,7 @@ def check_inactive_weights_and_moments_are_zero(method: Method) -> None:
                     assert not value[~mask].any(), f"step {training.session.step_index}: {name} has {key}"
 
     Training(method).run(each=check)
+    assert seen, "no layer was decided about"
 
 
 def check_same_seed_same_network(method: Method) -> None:

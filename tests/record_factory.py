@@ -143,6 +143,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
         "units": {},
         "storages": {"layers": {}, "decisions": []},
         "steps": 300,
+        "updates": {"scheduled": None, "made": 0},
         "segments": 1,
         "attempts": 1,
         "weights_sha256": hashlib.sha256(f"{identity}".encode()).hexdigest(),

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from hundredfold.methods.topology import UpdateSchedule
+from hundredfold.analysis.inert import LEAST_UPDATES
 from hundredfold.replication import config
 from hundredfold.replication.composition import compose
 from hundredfold.replication.structured import register
@@ -22,7 +22,6 @@ SHORT = {"quick", "methods", "memory"}  # minutes: no budget, and not every cont
 EARLIER_RECIPES = {"digits-mlp", "digits-vit", "topics-gpt", "topics-llama", "shakespeare-gru"}
 LONG = sorted(set(STUDIES) - SHORT)
 CONTROLS = ("dense_short", "dense_reg", "dsc_frozen")
-LEAST_UPDATES = 3
 
 
 @cache
@@ -190,12 +189,11 @@ def test_schedules_of_methods_fit_into_every_budget(study):
                 assert num_updates(made.method, len(made.method.positions(steps))) >= LEAST_UPDATES, (arm, budget)
 
 
+@cache
 def num_updates(method, steps):
-    """Updates that a method's schedule has room for; endless for a method without one."""
-    members = [getattr(member, "of", member) for member in method.members()]
-    schedules = [each._schedule() if hasattr(each, "_schedule") else each.update for each in members]
-    rooms = [(s.stop - s.start) * steps / s.interval for s in schedules if isinstance(s, UpdateSchedule)]
-    return min(rooms, default=LEAST_UPDATES)
+    """Updates that a method's schedule has room for; enough for a method without one."""
+    number = method.num_updates(steps)
+    return LEAST_UPDATES if number is None else number
 
 
 def test_a_schedule_that_does_not_fit_would_be_found():
@@ -246,8 +244,8 @@ def missing_controls(sweep):
     if not {"random_erk", "random_static"} & set(names):
         missing.append("a random static mask")
     missing += [f"dsc_random at {density}" for density in wanted if density not in densities(sweep, "dsc_random")]
-    if not any("dsc_random" in arm and "method.regrow=0" in arm.split() for arm in sweep["arms"]):
-        missing.append("dsc_random that only leaves")
+    if not any(arm_options(arm)["method"].get("regrow") for arm in sweep["arms"]):
+        missing.append("dsc with regrowth")
     return missing
 
 

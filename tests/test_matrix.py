@@ -17,7 +17,8 @@ STEPS, BATCH = 24, 4  # of the schedule, of which three steps are taken
 METHODS = {n: c for n, c in registry("method").items()}
 MODELS = registry("model")
 UNITS = {n for n, c in METHODS.items() if "units" in selected(c())}
-WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & selected(c())} | {"moe", "placebo", "random_twin"}
+FEED_FORWARD = {"dsc_input", "moe"}
+WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & selected(c())} | {"placebo", "random_twin"}
 BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
@@ -85,9 +86,9 @@ def expected_refusals(name):
     if name == "lenet5" or name == "mlp":  # fixed input sizes
         refused = refused | IMAGE_ONLY
     if name in CNNS - {"lenet5"}:  # no hidden neurons of linear layers
-        refused = refused | {"moe"}
+        refused = refused | FEED_FORWARD
     if name == "gru":  # no prunable layer, no group of units
-        refused = refused | UNITS | WEIGHTS
+        refused = refused | UNITS | WEIGHTS | FEED_FORWARD
     return refused
 
 

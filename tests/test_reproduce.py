@@ -60,6 +60,15 @@ def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(reproduce
     assert (tmp_path / "reports" / "failing" / "report.html").exists()
 
 
+def test_a_plan_names_arms_that_will_hardly_decide(reproduce):
+    code, out, err = reproduce("small", SMALL.replace("interval=4", "interval=2"), "--plan")
+    assert code == 0 and "Warning" not in out, err
+    code, out, err = reproduce("few", SMALL, "--plan")
+    assert code == 0, err
+    sentence = " ".join(out.split())
+    assert "Warning: fewer than 5 updates in a run of digits/mlp dsc 0.25 (2); their arms will be marked" in sentence
+
+
 def test_mistakes_exit_with_2_and_write_nothing(reproduce, tmp_path):
     wrong = SMALL.replace("dense_small", "dense_smal")
     for name, text in {"missing": None, "broken": "title: x", "unreadable": "study: [", "wrong": wrong}.items():

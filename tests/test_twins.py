@@ -87,7 +87,7 @@ def test_a_method_that_changes_the_model_has_no_twin():
 
 def test_a_method_that_sets_weights_has_no_twin():
     for name in SETS_VALUES:
-        with pytest.raises(ValueError, match=f"of={name}: sets weights from what it reads, so that it has no random twin"):
+        with pytest.raises(ValueError, match=f"of={name}: sets weights from what it reads"):
             Training(RandomTwin(of=METHODS[name])).run(2)
 
 

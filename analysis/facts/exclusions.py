@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hundredfold.analysis import formatting
 from hundredfold.analysis.claims.base import Verdict
+from hundredfold.analysis.inert import inert
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
@@ -26,6 +27,9 @@ def exclusions(study: Study, verdicts: list[Verdict]) -> list[str]:
         names = ", ".join(dict.fromkeys(task.runs.label[task.runs.simulated.astype(bool)]))
         if names:
             lines.append(f"{task.name}: {names} simulated; their quality counts, their energy does not")
+        for arm in task.arms:
+            if (reason := inert(arm, task)) is not None:
+                lines.append(f"{task.name}: {arm.label} is inert: it {reason}")
     for run in study.missing:
         repeat = " (the dense-against-dense control)" if run["replicate"] else ""
         lines.append(f"{run['task']}: {run['label']}, seed {run['seed']}{repeat} was planned and has no record")

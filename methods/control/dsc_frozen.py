@@ -22,6 +22,9 @@ class DscFrozen(Dsc):
     def due(self, step: int, total: int) -> bool:
         return False
 
+    def num_updates(self, total: int) -> None:
+        return None
+
     def observes(self, step: int, total: int) -> bool:
         return False
 

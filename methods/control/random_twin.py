@@ -145,6 +145,9 @@ class RandomTwin(Method):
     def due(self, step: int, total: int) -> bool:
         return self.of.due(step, total)
 
+    def num_updates(self, total: int) -> int | None:
+        return self.of.num_updates(total)
+
     def init_topology(self, net: NetView) -> Topology:
         seed = torch.randint(2**62, (), generator=net.generator)
         net = net._replace(memory={**net.memory, "twin": seed})

@@ -76,6 +76,7 @@ class Session(Answers):
         self.method, self.reference = method, dict(reference or {})
         self.members = [Member(each, {}) for each in method.members()]
         self.version = 0  # of the structure
+        self.num_updates = 0  # decisions after the first that changed it
         self.parts = in_order([part for member in self.members for part in member.method.parts()])
         check_storage(storage, method.name(), self.parts)
         generator = torch.Generator().manual_seed(seed)
@@ -153,8 +154,10 @@ class Session(Answers):
             part.unwatch()
         for member in self.members:
             if member.method.due(context.step, context.total_steps):
+                before = self.version
                 with context.selecting():
                     self.apply(member.method.update_topology(context.step, self.view(member)), member)
+                self.num_updates += self.version > before
         for part in self.parts:
             if part.settle():
                 self._changed()
@@ -215,6 +218,7 @@ class Session(Answers):
         return {
             "step": self.context.step,
             "version": self.version,
+            "num_updates": self.num_updates,
             "selection_flops": self.context.selection_flops,
             "generator": self.context.generator.get_state(),
             "memories": [dict(member.memory) for member in self.members],
@@ -227,7 +231,7 @@ class Session(Answers):
         context, device = self.context, next(self.model.parameters()).device
         for part in self.parts:
             part.unwatch()
-        context.step, self.version = state["step"], state["version"]
+        context.step, self.version, self.num_updates = state["step"], state["version"], state["num_updates"]
         context.selection_flops = state["selection_flops"]
         context.generator.set_state(state["generator"].cpu())
         for member, memory in zip(self.members, state["memories"], strict=True):

@@ -86,6 +86,9 @@ class Dsc(Method):
         judges = self.grows and step > 1 and schedule.due(step - 1, total)
         return (step > 0 and schedule.due(step, total)) or judges
 
+    def num_updates(self, total: int) -> int:
+        return sum(step > 0 and self._schedule().due(step, total) for step in range(total))
+
     def observes(self, step: int, total: int) -> bool:
         return step % self.observe_every == 0 and step <= self.contract * total
 

@@ -57,5 +57,10 @@ class Compose(Method):
             raise ValueError(f"methods: {' and '.join(m.name() for m in own)} both lay out the steps; keep one of them")
         return own[0].positions(steps) if own else range(steps)
 
+    def num_updates(self, total: int) -> int | None:
+        """Of the method that has the fewest."""
+        known = [number for method in self.methods if (number := method.num_updates(total)) is not None]
+        return min(known, default=None)
+
     def due(self, step: int, total: int) -> bool:
         return any(method.due(step, total) for method in self.methods)

@@ -41,6 +41,9 @@ class Swat(Method):
     def due(self, step: int, total: int) -> bool:
         return not self.structured and super().due(step, total)
 
+    def num_updates(self, total: int) -> int | None:
+        return None if self.structured else super().num_updates(total)
+
     def init_topology(self, net: NetView) -> Topology:
         return Topology() if self.structured else self.update_topology(0, net)
 

@@ -9,6 +9,7 @@ the threshold of every weight at every step.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -37,6 +38,8 @@ class Str(Method):
 
     source = "arXiv:2002.03231"
     extra_cost = "thresholding every weight at every step"
+
+    small: ClassVar[dict[str, Any]] = {"rise": 20.0}
 
     start: float = -3200.0  # first s of every layer
     rise: Strength = 9.0  # e-folds by which decay alone shrinks s over the run; paper: 9 for density .2, 24 for .02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ def replace_feedforward(model: nn.Module, make: Callable[[FeedForward], nn.Modul
     """Put `make(block)` in the place of every feed-forward block; the number of blocks.
 
     Args:
-        hidden: of a multilayer perceptron, how many of its last hidden layers are the block.
+        hidden: of a sequence that ends in a multilayer perceptron, how many of its last hidden layers are the block at
+            most.
     """
     found = 0
     for module in list(model.modules()):
@@ -54,10 +56,12 @@ def _in_layout(module: nn.Module) -> FeedForward | None:
 
 def _replace_in_perceptron(model: nn.Sequential, make: Callable[[FeedForward], nn.Module], hidden: int) -> int:
     names = [name for name, child in model.named_children() if not isinstance(child, (nn.Dropout, nn.Flatten))]
-    names = names[-(2 * hidden + 1) :]
-    linear, acts = [getattr(model, n) for n in names[::2]], [getattr(model, n) for n in names[1::2]]
-    if len(linear) < 2 or not all(isinstance(layer, nn.Linear) for layer in linear):
+    backwards = [getattr(model, name) for name in names[::-2]]
+    depth = sum(1 for _ in itertools.takewhile(lambda layer: isinstance(layer, nn.Linear), backwards[: hidden + 1]))
+    if depth < 2:
         return 0
+    names = names[-(2 * depth - 1) :]
+    linear, acts = [getattr(model, n) for n in names[::2]], [getattr(model, n) for n in names[1::2]]
     setattr(model, names[0], make(FeedForward(linear[:1], acts[0], linear[1:-1], linear[-1])))
     for name in names[1:]:
         setattr(model, name, nn.Identity())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hundredfold.analysis.schema import FAILED, FINISHED
+from hundredfold.methods.base import Method
 from hundredfold.replication.config import Experiment, build, reference_config, run_folder, run_id
 from hundredfold.replication.record import drawn_j, read_record
 
@@ -30,6 +32,7 @@ class Job:
     task: str
     reference: str | None
     seconds: float
+    updates: int | None  # that the method's schedule has room for; None without one
 
     @classmethod
     def of(cls, experiment: Experiment, task: str | None = None, seconds: float = 1.0) -> Job:
@@ -43,6 +46,7 @@ class Job:
             task=task or experiment.task,
             reference=reference and run_id(reference | {"seed": 0}),
             seconds=seconds,
+            updates=_num_updates(experiment.method, experiment.steps),
         )
 
     @property
@@ -69,6 +73,11 @@ class Job:
         """
         values = {name: self.config[name] | v if isinstance(v, dict) else v for name, v in changes.items()}
         return self.of(build(self.config | values), self.task, self.seconds)
+
+
+@cache
+def _num_updates(method: Method, steps: int) -> int | None:
+    return method.num_updates(steps)
 
 
 class Past(NamedTuple):
