@@ -57,7 +57,7 @@ readme: setup ## Put the verdicts of results/quick and the table of methods into
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml --output-file requirements.lock
+		--extra suite --group dev pyproject.toml --output-file requirements.lock
 
 clean: ## Delete reports; results are kept.
 	rm -rf $(REPORTS)
