@@ -306,18 +306,8 @@ def test_a_session_trains_measures_and_resumes_channels():
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), again.buffers(), strict=True))
     views = session.view().units.values()
-    assert all(float(view.importance.sum()) > 0 and view.cost > 0 for view in views)
+    assert all(float(view.importance.sum()) > 0 for view in views)
     assert session.executed_flops < 24 * max(cost.executed for cost in session.accounts.costs.values()) + 1
-
-
-def test_a_unit_of_many_pixels_costs_more():
-    model = build("small_cnn")
-    store = UnitStore(model, find_units(model), compact=True)
-    before = {name: store.unit_cost(name) for name in store.groups}
-    model(X)
-    after = {name: store.unit_cost(name) for name in store.groups}
-    first = next(iter(after))
-    assert after[first] > 50 * before[first]
 
 
 def test_group_lasso_reads_every_weight_of_a_channel():

@@ -65,7 +65,8 @@ class Dsc(Method):
             raise ValueError(f"explore={self.explore}, contract={self.contract}: explore must end first")
 
     def label(self) -> str:
-        return super().label() + (" (regrowth)" if self.regrow else "")
+        kinds = (["regrowth"] if self.regrow else []) + (["growing"] if self.widen < 1 else [])
+        return super().label() + (f" ({', '.join(kinds)})" if kinds else "")
 
     def parts(self) -> list[Part]:
         return [Units(self, observes=self.observes, compact=self.units == "compact", rescale=self.rescale)]

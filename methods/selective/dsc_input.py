@@ -156,6 +156,13 @@ class DscInput(Method):
         if self.capacity < self.density:
             raise ValueError(f"capacity={self.capacity:g}: below density={self.density:g}; raise it or lower that")
 
+    def label(self) -> str:
+        """Computed and existing fractions, and the variant."""
+        variants = [f"top {self.top}"] if self.top > 1 else []
+        variants += [one for one in (self.predictor, self.choice) if one not in ("gate", "predicted")]
+        name = f"{self.name()} {self.density:g} of {self.capacity:g}"
+        return f"{name} ({', '.join(variants)})" if variants else name
+
     def parts(self) -> list[Part]:
         return [Modules(self, self.adapt, cost_varies=True)]
 
