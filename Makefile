@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python
 COMMAND := $(VENV)/bin/hundredfold
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan check test lint benchmark dashboard readme lock clean
+.PHONY: help setup reproduce plan check test lint benchmark dashboard readme publish docs lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -51,13 +51,21 @@ benchmark: setup ## Time the loop, the methods' decisions, every back end and it
 dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
 	@$(COMMAND) wandb
 
-readme: setup ## Put the verdicts of results/quick and the table of methods into the README.
+readme: setup ## Put published results and the table of methods into README and docs.
 	@$(RUN) -m hundredfold.analysis.summary
 	@$(RUN) -m hundredfold.replication.catalogue
+	@$(RUN) -m hundredfold.analysis.benchmarks
+
+publish: setup ## Put the report of SUITE into results/, for visitors.
+	@$(RUN) -m hundredfold.analysis.publish $(SUITE) $(REPORTS) results
+
+docs: setup ## Build the documentation as pages that need no server: site/index.html.
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	@echo "Pages: site/index.html"
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra suite --group dev pyproject.toml --output-file requirements.lock
 
-clean: ## Delete reports; results are kept.
-	rm -rf $(REPORTS)
+clean: ## Delete reports and pages; results are kept.
+	rm -rf $(REPORTS) site

@@ -1,4 +1,4 @@
-"""Puts the verdicts of a published study into the README, between its two markers.
+"""Puts the answer and the verdicts of a published study into the README, between their markers.
 
 python -m hundredfold.analysis.summary [results/quick/verdicts.json] [README.md]
 """
@@ -13,6 +13,35 @@ from typing import Any
 import pandas as pd
 
 from hundredfold.analysis import markers
+
+
+def answer(verdicts: list[dict[str, Any]]) -> str:
+    """One sentence for the whole question: the largest saving, what it cost, and the rival's."""
+    both = [v for v in verdicts if v["claim"] == "both_at_once" and v["best"]]
+    tasks = list(dict.fromkeys(v["task"] for v in both))
+    rows = [(v["task"], row) for v in both for row in v["rows"] if row["parts"][0]["estimate"] is not None]
+    if not rows:
+        return "**Not measured yet.**"
+    task, row = max(rows, key=lambda pair: pair[1]["parts"][0]["estimate"])
+    ratio, quality = row["parts"]
+    word = "Yes" if any(v["verdict"] == "supported" for v in both) else "No"
+    rival, lost = (part.get("rival") or {} for part in (ratio, quality))
+    small = ""
+    if rival and lost:
+        small = f"; the equally small dense network {rival['estimate']:.2g}x at {_points(lost)}"
+    gains = [v for v in verdicts if v["claim"] == "accuracy_gain"]
+    no_gain = " No task gained 2 points." if gains and all(v["verdict"] != "supported" for v in gains) else ""
+    caps = "; ".join(dict.fromkeys(cap for v in both for cap in v["caps"]))
+    where = f"{len(tasks)} small tasks"
+    head = f"**Yes, on at least one of {where}.**" if word == "Yes" else f"**No, not on these {where}.**"
+    saving = f"The flagship's largest saving was {ratio['estimate']:.2g}x at {_points(quality)}"
+    return f"{head} {saving} ({row['arm']} on {task}){small}.{no_gain}" + (f" Indicative: {caps}." if caps else "")
+
+
+def _points(row: dict[str, Any]) -> str:
+    """A difference in quality: points of accuracy, or the loss."""
+    estimate = row["estimate"]
+    return f"{100 * estimate:+.1f} points" if row.get("unit", "points") == "points" else f"{estimate:+.2g}"
 
 
 def matrix(verdicts: list[dict[str, Any]]) -> str:
@@ -46,7 +75,8 @@ def main(arguments: list[str]) -> int:
     """Exit code 2 if the verdicts or the markers are missing."""
     source, target = (Path(a) for a in (arguments + ["results/quick/verdicts.json", "README.md"][len(arguments) :]))
     try:
-        markers.rewrite(target, "verdicts", matrix(json.loads(source.read_text(encoding="utf-8"))))
+        verdicts = json.loads(source.read_text(encoding="utf-8"))
+        markers.rewrite(target, "answer", f"{answer(verdicts)}\n\n{matrix(verdicts)}")
     except (OSError, ValueError) as error:
         print(f"summary: {error}", file=sys.stderr)
         return 2

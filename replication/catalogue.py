@@ -1,6 +1,6 @@
-"""The README's table of methods, generated from their classes.
+"""The documentation's table of methods, generated from their classes.
 
-    python -m hundredfold.replication.catalogue [README.md]
+    python -m hundredfold.replication.catalogue [docs/methods.md]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def table() -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit code 2 if the file or its markers are missing."""
-    path = Path(arguments[0] if arguments else "README.md")
+    path = Path(arguments[0] if arguments else "docs/methods.md")
     try:
         markers.rewrite(path, "methods", table())
     except (OSError, ValueError) as error:

@@ -8,27 +8,49 @@ from hundredfold.analysis import markers
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+METHODS_PAGE = (ROOT / "docs" / "methods.md").read_text()
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_every_python_example_of_the_readme_runs(number, tmp_path, monkeypatch):
+def blocks(page, language):
+    """Code of a page in a language: title (or nothing) -> code."""
+    return re.findall(rf'```{language}(?: title="(.*?)")?\n(.*?)```', page.read_text(), flags=re.DOTALL)
+
+
+EXAMPLES = [(page.stem, code) for page in PAGES if page.parent.name != "adding" for _, code in blocks(page, "python")]
+
+
+@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[page for page, _ in EXAMPLES])
+def test_every_python_example_runs(page, code, tmp_path, monkeypatch):
     script = tmp_path / "example.py"
-    script.write_text(EXAMPLES[number])
+    script.write_text(code)
     monkeypatch.setenv("PATH", "")  # no compiler, no git
     runpy.run_path(str(script), run_name="__main__")
 
 
-def test_the_readme_has_examples_of_both_loops():
-    assert len(EXAMPLES) >= 2 and "session.step()" in README and "SessionCallback" in README
+def test_the_examples_show_every_kind_of_loop():
+    code = " ".join(code for _, code in EXAMPLES)
+    assert len(EXAMPLES) >= 3
+    assert all(call in code for call in ("session.step()", "session.backward(", "SessionCallback"))
+
+
+def test_the_readme_is_a_screen_and_a_half():
+    lines = re.sub(r"<!-- answer: begin -->.*<!-- answer: end -->", "answer", README, flags=re.DOTALL).splitlines()
+    assert len(lines) <= 70 and all(len(line) <= 120 for line in lines)
+
+
+def test_every_link_of_a_page_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_table_of_methods_is_the_one_that_the_code_gives():
     from hundredfold.replication import catalogue
 
-    assert markers.insert(README, "methods", catalogue.table()) == README, "run `make readme`"
-    changed = README.replace("| `rigl` ", "| `rigi` ")
-    assert markers.insert(changed, "methods", catalogue.table()) == README != changed
+    assert markers.insert(METHODS_PAGE, "methods", catalogue.table()) == METHODS_PAGE, "run `make readme`"
+    changed = METHODS_PAGE.replace("| `rigl` ", "| `rigi` ")
+    assert markers.insert(changed, "methods", catalogue.table()) == METHODS_PAGE != changed
 
 
 def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, monkeypatch):
@@ -41,7 +63,7 @@ def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, m
     (tmp_path / "plugins" / "static").mkdir(parents=True)
     for folder in ("plugins", "plugins/static"):
         (tmp_path / folder / "__init__.py").touch()
-    (code,) = [example for example in EXAMPLES if "class Outermost" in example]
+    ((_, code),) = blocks(ROOT / "docs" / "adding" / "method.md", "python")
     (tmp_path / "plugins" / "static" / "outermost.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     found = discover(importlib.import_module("plugins"), Method)
@@ -54,12 +76,15 @@ def test_the_example_of_a_new_method_is_found_by_itself_and_conforms(tmp_path, m
 def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
     import json
 
-    from hundredfold.analysis.summary import matrix
+    from hundredfold.analysis.summary import answer, matrix
+
+    def filled(verdicts):
+        return markers.insert(README, "answer", f"{answer(verdicts)}\n\n{matrix(verdicts)}")
 
     verdicts = json.loads((ROOT / "results" / "quick" / "verdicts.json").read_text())
-    assert markers.insert(README, "verdicts", matrix(verdicts)) == README, "run `make readme`"
+    assert filled(verdicts) == README, "run `make readme`"
     changed = [{**verdicts[0], "verdict": "supported", "text": "supported"}, *verdicts[1:]]
-    assert markers.insert(README, "verdicts", matrix(changed)) != README
+    assert filled(changed) != README
 
 
 def test_a_page_without_its_markers_is_told_which_ones():

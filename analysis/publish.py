@@ -1,0 +1,49 @@
+"""Puts a study into results/, so that a visitor sees it without running it: records, tables, verdicts, page, plot.
+
+    python -m hundredfold.analysis.publish quick [reports [results]]
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+FILES = ("records.parquet", "verdicts.json", "verdicts.md", "report.html")
+PLOT = "quality-against-energy.png"
+
+
+def publish(report: Path, target: Path) -> list[Path]:
+    """Copy what a report's folder holds into a study's own; the plot is that of the first task.
+
+    Raises:
+        ValueError: the folder holds no finished report.
+    """
+    missing = [name for name in FILES if not (report / name).is_file()]
+    if missing:
+        raise ValueError(f"{report}: no {missing[0]}; make the report first")
+    target.mkdir(parents=True, exist_ok=True)
+    written = [Path(shutil.copyfile(report / name, target / name)) for name in FILES]
+    shutil.rmtree(target / "tables", ignore_errors=True)
+    shutil.copytree(report / "tables", target / "tables")
+    first = next(iter(sorted((report / "plots").glob(f"*-{PLOT}"))), None)
+    return written if first is None else [*written, Path(shutil.copyfile(first, target / PLOT))]
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 2 if there is no such report."""
+    if not 1 <= len(arguments) <= 3:
+        print("publish: name a study, such as quick", file=sys.stderr)
+        return 2
+    name, reports, results = (*arguments, *("", "reports", "results")[len(arguments) :])
+    try:
+        written = publish(Path(reports) / name, Path(results) / name)
+    except (OSError, ValueError) as error:
+        print(f"publish: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(written)} files and the tables: {written[0].parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
