@@ -21,6 +21,11 @@ def answered() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if TRACEBACKS or (error.name or "hundredfold").startswith("hundredfold"):
+            raise
+        print(f"hundredfold: {error.name} is not installed; pip install 'hundredfold[suite]'", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         from hundredfold.replication.composition import known
         from hundredfold.replication.mistakes import MISTAKES, sentence

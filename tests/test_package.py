@@ -70,3 +70,15 @@ def test_help_loads_nothing_heavy(installed, tmp_path):
     done = outside(installed, tmp_path, "-c", code)
     assert "reproduce  Run a whole study" in done.stdout, done.stderr
     assert not {"torch", "hydra", "pandas", "numpy", "rich"} & set(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_the_wheel_asks_for_torch_alone_and_the_command_names_the_extra(installed, tmp_path):
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    asked = [line.partition(": ")[2] for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist")]
+    assert sorted(line.split(">")[0] for line in asked if "extra ==" not in line) == ["click", "numpy", "torch"]
+    assert sum("extra == 'suite'" in line.replace('"', "'") for line in asked) > 15
+    hide = "import sys; sys.modules['hydra'] = None; sys.argv[1:] = ['train', 'method=set'];"
+    done = outside(installed, tmp_path, "-c", f"{hide} from hundredfold.replication.command_line import main; main()")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "is not installed; pip install 'hundredfold[suite]'" in done.stderr and not list(tmp_path.iterdir())
