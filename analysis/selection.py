@@ -47,9 +47,10 @@ def choose(runs: pd.DataFrame, suite: str, plan: list[dict[str, Any]] | None, re
         sentence = f"no record below {results} is of the suite {suite!r} (there: {known}); name another or give a plan"
     else:
         _check_plan(plan)
-        tasks = {(run["run_id"], run["replicate"]): run["task"] for run in plan}  # a study may name its tasks anew
-        chosen = runs[[pair in tasks for pair in zip(runs.run_id, runs.replicate, strict=True)]]
-        chosen = chosen.assign(task=[tasks[pair] for pair in zip(chosen.run_id, chosen.replicate, strict=True)])
+        names = {(run["run_id"], run["replicate"]): run for run in plan}  # a study may name tasks and arms anew
+        chosen = runs[[pair in names for pair in zip(runs.run_id, runs.replicate, strict=True)]]
+        named = [names[pair] for pair in zip(chosen.run_id, chosen.replicate, strict=True)]
+        chosen = chosen.assign(task=[run["task"] for run in named], label=[run["label"] for run in named])
         sentence = f"none of the {len(plan)} planned runs has a record below {results}: run `make reproduce` first"
     if chosen.empty:
         raise ValueError(sentence)

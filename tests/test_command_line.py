@@ -306,11 +306,14 @@ SWEEPS = {
     "method=choice(set,rigl)": ["set 0.1", "rigl 0.1"],
     "method=set,rigl method.density=0.2": ["set 0.2", "rigl 0.2"],
     "method=rigl method.density=0.1,0.2": ["rigl 0.1", "rigl 0.2"],
+    "recipe.learning_rate=0.001,0.002 recipe.steps=9": [
+        "dense recipe.learning_rate=0.001", "dense recipe.learning_rate=0.002"
+    ],
     "method=dense,set method.density=0.1,0.2 strict=false": ["dense", "set 0.1", "set 0.2"],
     "seed=range(3)": ["dense"] * 3,
-    "model.widths=[8],[16,16]": ["dense"] * 2,
+    "model.widths=[8],[16,16]": ["dense model.widths=[8]", "dense model.widths=[16,16]"],
     "dataset=mnist,kmnist model=lenet5": ["dense"] * 2,
-    "experiment=a1_snip_mnist,a7_lottery_mnist": ["dense"] * 2,
+    "experiment=a1_snip_mnist,a7_lottery_mnist": ["dense 6c5017", "dense b3433e"],
     "method=dsc_max,rigl_infobatch": ["dsc_max", "rigl + infobatch"],
     "hydra.sweeper.params={seed:'0,1'}": ["dense"] * 2,
     "seed=0,0": ["dense"],

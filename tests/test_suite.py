@@ -167,10 +167,6 @@ MALFORMED = {
     "an arm with a value that cannot be": (changed(arms=["method=set method.density=2"]), "method.density=2: expected"),
     "a method given twice": (changed(arms=["method=dense method=set"]), "method: given twice"),
     "two equal arms": (changed(arms=["method=dense", "method=dense"]), "two arms are the same run"),
-    "two arms of one name": (
-        changed(arms=["method=dense", "method=dense recipe.steps=7"]),
-        "two arms are of one name, so that a report would mix them (digits/mlp dense, seed 0)",
-    ),
     "overrides as a text": (changed(overrides="model=mlp"), "overrides='model=mlp': expected a list"),
     "an override given twice": (changed(overrides=["seed=1", "seed=2"]), "seed: given twice"),
     "no recipe for the pair": (changed(overrides=["model=gpt"]), "no recipe trains this pair"),
@@ -234,3 +230,13 @@ def test_a_sweep_goes_on_after_a_failure_and_skips_what_is_done(tmp_path):
     assert [outcome.status for outcome in first] == ["failed", "finished"]
     assert "starts from the run method=dsc" in first[0].reason
     assert [outcome.action for outcome in queue.run_all(jobs[1:])] == ["skipped"]
+
+
+def test_arms_of_one_name_are_told_apart_by_what_differs(load):
+    arms = ["method=dense", "method=dense recipe.steps=7", "method=dense recipe.steps=7 recipe.learning_rate=0.5"]
+    steps, rate = (load(changed(arms=["method=dense"])).jobs[0].config["recipe"][n] for n in ("steps", "learning_rate"))
+    assert {job.label for job in load(changed(arms=arms)).jobs} == {
+        f"dense recipe.steps={steps} recipe.learning_rate={rate:g}",
+        f"dense recipe.steps=7 recipe.learning_rate={rate:g}",
+        "dense recipe.steps=7 recipe.learning_rate=0.5",
+    }

@@ -127,6 +127,41 @@ def expected(jobs: list[Job], pasts: list[Past]) -> list[Job]:
     return [replace(job, seconds=means.get((job.task, job.label), job.seconds)) for job in jobs]
 
 
+MOST_SHOWN = 3  # settings in a label; where more differ it has the beginning of the arm's identity
+
+
+def told_apart(jobs: list[Job]) -> list[Job]:
+    """The jobs, with what differs in the labels of arms that have one label but several configurations."""
+    arms: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for job in jobs:
+        arms.setdefault((job.task, job.label), {})[job.arm] = _flat(job.config)
+    return [_labelled(job, arms[job.task, job.label]) for job in jobs]
+
+
+def _labelled(job: Job, arms: dict[str, dict[str, Any]]) -> Job:
+    own, others = arms[job.arm], [config for arm, config in arms.items() if arm != job.arm]
+    differing = [name for name in own if name != "seed" and any(other.get(name) != own[name] for other in others)]
+    if not differing:
+        return job
+    texts = [f"{name}={_text(own[name])}" for name in differing]
+    return replace(job, label=f"{job.label} {' '.join(texts) if len(texts) <= MOST_SHOWN else job.arm[:6]}")
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of a configuration's values, without what says where it is done."""
+    found = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        elif prefix or name not in ("results", "replicate"):
+            found[prefix + name] = value
+    return found
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+
+
 def planned(jobs: list[Job]) -> list[dict]:
     """The runs of a study as the analysis takes them."""
     return [{name: getattr(job, name) for name in ("run_id", "replicate", "label", "task", "seed")} for job in jobs]

@@ -17,7 +17,7 @@ from hundredfold.replication.composition import compose, once
 from hundredfold.replication.config import CONF
 from hundredfold.replication.mistakes import sentence
 from hundredfold.replication.registry import make, suggestion
-from hundredfold.replication.study.job import Job
+from hundredfold.replication.study.job import Job, told_apart
 
 FOLDERS = ("suite", "experiment")
 
@@ -103,7 +103,7 @@ def load_suite(name: str, results: str, budget: str | None = None, config_dir: P
         chosen = None if budget is None else _budget(study, budget)
         sweeps = study.sweeps if chosen is None else filter(None, (_scaled(sweep, chosen) for sweep in study.sweeps))
         setting = f"{path.parent.name}={name}"
-        jobs = [job for sweep in sweeps for job in _jobs(sweep, setting, chosen, results, config_dir)]
+        jobs = told_apart([job for sweep in sweeps for job in _jobs(sweep, setting, chosen, results, config_dir)])
         _check_apart(jobs)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path.parent.name}/{path.name}: {sentence(error)}") from None
@@ -185,5 +185,4 @@ def _check_apart(jobs: list[Job]) -> None:
     for job in jobs:
         other = seen.setdefault((job.task, job.label, job.seed, job.replicate), job)
         if other is not job:
-            same = "the same run" if other.run_id == job.run_id else "of one name, so that a report would mix them"
-            raise ValueError(f"two arms are {same} ({job}); leave one out, or give their sweeps a `task` each")
+            raise ValueError(f"two arms are the same run ({job}); leave one out, or give their sweeps a `task` each")

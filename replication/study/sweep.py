@@ -14,7 +14,7 @@ from hundredfold.analysis.report import PAGE, About, build
 from hundredfold.analysis.schema import DIVERGED, FINISHED
 from hundredfold.replication.composition import resolve
 from hundredfold.replication.record import read_record
-from hundredfold.replication.study.job import Job, planned
+from hundredfold.replication.study.job import Job, planned, told_apart
 from hundredfold.replication.study.queue import Outcome, run_all
 
 NAME = "sweep"  # of its report
@@ -39,13 +39,14 @@ def sweep(composers: list[Callable[[], DictConfig]], command: str) -> bool:
             lenient = "; strict=false leaves it out where it is unknown" if "has no such field" in str(error) else ""
             raise ValueError(f"{error}{lenient} (one of {len(composers)} runs; none was started)") from None
         jobs.setdefault((job.run_id, job.replicate), job)
-    outcomes = run_all(list(jobs.values()))
+    chosen = told_apart(list(jobs.values()))
+    outcomes = run_all(chosen)
     console = Console()
     console.print(table(outcomes))
     results, reports = Path(outcomes[0].job.config["results"]), Path(configs[0].reports)
     lines = [f"Records: {results / 'runs'}"]
     if any(outcome.status in (FINISHED, DIVERGED) for outcome in outcomes):
-        build(results, reports / NAME, NAME, planned(list(jobs.values())), About(command))
+        build(results, reports / NAME, NAME, planned(chosen), About(command))
         lines.append(f"Report: {reports / NAME / PAGE}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     return all(outcome.status == FINISHED for outcome in outcomes)
