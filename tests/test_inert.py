@@ -59,6 +59,18 @@ def test_an_arm_that_never_acted_is_marked_with_its_reason(tmp_path, reason):
     assert any(f"rigl 0.1 is inert: it {reason}" in line for line in exclusions(study, []))
 
 
+@pytest.mark.parametrize("share", [1.0, 1.05])
+def test_a_twin_that_costs_another_sum_is_named(tmp_path, share):
+    flops = {"executed": 3e9, "ideal": 2e9, "selection": 1e9}
+    costly = {"executed": 1e9 + share * 2e9, "ideal": 1e9 + share * 1e9, "selection": 1e9}
+    twin = Arm("dsc_random", "control", {"density": 0.0625}, 5, -0.02, twin_of="dsc")
+    change = lambda one, made: {"flops": costly if one["method"] == "dsc_random" else flops}  # noqa: E731
+    study, _ = found(tmp_path, change, DSC, twin)
+    lines = [line for line in exclusions(study, []) if "is no control" in line]
+    reason = "it computes 1.05 of what dsc 0.0625 computes (executed FLOPs)"
+    assert lines == ([] if share == 1 else [f"digits/mlp: dsc_random 0.0625 is no control: {reason}"])
+
+
 def test_updates_are_counted_and_survive_an_interruption():
     method = Rigl(density=0.25, update=UpdateSchedule(6, 0.0, 0.75))
     training = Training(method).run()

@@ -52,6 +52,23 @@ def test_a_suite_runs_reports_and_reruns_nothing(reproduce, tmp_path, request):
 
 
 @pytest.mark.slow
+def test_folders_may_have_any_name(command, tmp_path, no_plots):
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "small.yaml").write_text(SMALL.replace("seeds: 2", "seeds: 1"))
+    odd = tmp_path / "a b=[1],{x}#~$ü'\"(%s)"
+    places = ("--config-dir", tmp_path, "--results", odd / "results", "--reports", odd / "reports")
+    code, out, err = command("reproduce", "small", *places)
+    assert code == 0, err
+    assert len(list((odd / "results").rglob("record.json"))) == 4
+    assert (odd / "reports" / "small" / "report.html").is_file()
+    assert command("reproduce", "small", *places)[1].count("4 are done and 0 remain") == 1
+    code, out, err = command("ls", "--results", odd / "results")
+    assert code == 0 and "dsc 0.25" in out, err
+    code, out, err = command("sweep", "recipe.steps=6", f'results="{tmp_path}/b c=[1],#~"', f"reports={tmp_path}/r")
+    assert code == 0 and (tmp_path / "b c=[1],#~" / "runs").is_dir(), err
+
+
+@pytest.mark.slow
 def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(reproduce, tmp_path, no_plots):
     text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
     text = text.replace("seeds: 2", "seeds: 1")

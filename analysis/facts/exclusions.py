@@ -7,6 +7,7 @@ from hundredfold.analysis.claims.base import Verdict
 from hundredfold.analysis.inert import inert
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
+from hundredfold.analysis.twins import broken
 
 DISAGREE = 1.10  # ratios of CPU and of wall seconds further apart than this are flagged
 
@@ -30,6 +31,8 @@ def exclusions(study: Study, verdicts: list[Verdict]) -> list[str]:
         for arm in task.arms:
             if (reason := inert(arm, task)) is not None:
                 lines.append(f"{task.name}: {arm.label} is inert: it {reason}")
+            if (reason := broken(arm, task)) is not None:
+                lines.append(f"{task.name}: {arm.label} is no control: it {reason}")
     for run in study.missing:
         repeat = " (the dense-against-dense control)" if run["replicate"] else ""
         lines.append(f"{run['task']}: {run['label']}, seed {run['seed']}{repeat} was planned and has no record")
