@@ -397,3 +397,11 @@ def test_auto_resumes_bitwise_where_it_measures_the_same(monkeypatch):
             resumed.run()
             for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
                 assert torch.equal(a, b), f"{name} resumed at step {stop}"
+
+
+def test_one_seed_is_one_network_however_its_weights_are_stored():
+    method = METHODS["set"](density=0.25, update=UpdateSchedule(6, 0.0, 0.75))
+    masked, stored = (Training(method, storage=storage) for storage in ("masked", "csr"))
+    for stop in range(1, 26, 6):
+        masks = [training.run(stop).session.active for training in (masked, stored)]
+        assert all(torch.equal(masks[0][name], masks[1][name].view_as(masks[0][name])) for name in masks[0]), stop
