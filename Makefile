@@ -55,6 +55,7 @@ readme: setup ## Put published results and the table of methods into README and 
 	@$(RUN) -m hundredfold.analysis.summary
 	@$(RUN) -m hundredfold.replication.catalogue
 	@$(RUN) -m hundredfold.analysis.benchmarks
+	@$(RUN) -m hundredfold.analysis.front
 
 publish: setup ## Put the report of SUITE into results/, for visitors.
 	@$(RUN) -m hundredfold.analysis.publish $(SUITE) $(REPORTS) results

@@ -92,14 +92,8 @@ def _markdown(table: pd.DataFrame, index: str | None) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 2 if a file or its markers are missing."""
-    source, target = (Path(a) for a in (arguments + ["results/benchmark", "docs/benchmarks.md"][len(arguments) :]))
-    try:
-        markers.rewrite(target, "benchmarks", tables(source))
-    except (OSError, ValueError, KeyError) as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Exit code."""
+    return markers.fill(arguments, "benchmarks", ("results/benchmark", "docs/benchmarks.md"), tables)
 
 
 if __name__ == "__main__":

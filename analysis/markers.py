@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -27,3 +29,18 @@ def rewrite(path: Path, name: str, text: str) -> None:
         OSError: the file cannot be read or written.
     """
     path.write_text(insert(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
+def fill(arguments: list[str], name: str, defaults: tuple[str, str], text: Callable[[Path], str]) -> int:
+    """Put `text` of a source between the markers of a page; both may be given as arguments.
+
+    Returns:
+        exit code 2 if the source or the markers are missing.
+    """
+    source, target = (Path(a) for a in (*arguments, *defaults[len(arguments) :]))
+    try:
+        rewrite(target, name, text(source))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return 0

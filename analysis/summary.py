@@ -71,16 +71,15 @@ def _figure(verdict: dict[str, Any]) -> str:
     return f" {figure}" + (f" (small dense {form.format(scale * rival)})" if rival is not None else "")
 
 
+def page(source: Path) -> str:
+    """The answer and the verdicts of verdicts.json."""
+    verdicts = json.loads(source.read_text(encoding="utf-8"))
+    return f"{answer(verdicts)}\n\n{matrix(verdicts)}"
+
+
 def main(arguments: list[str]) -> int:
-    """Exit code 2 if the verdicts or the markers are missing."""
-    source, target = (Path(a) for a in (arguments + ["results/quick/verdicts.json", "README.md"][len(arguments) :]))
-    try:
-        verdicts = json.loads(source.read_text(encoding="utf-8"))
-        markers.rewrite(target, "answer", f"{answer(verdicts)}\n\n{matrix(verdicts)}")
-    except (OSError, ValueError) as error:
-        print(f"summary: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Exit code."""
+    return markers.fill(arguments, "answer", ("results/quick/verdicts.json", "README.md"), page)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from importlib.resources import files
-from pathlib import Path
 
 import pandas as pd
 
@@ -43,14 +42,8 @@ def table() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 2 if the file or its markers are missing."""
-    path = Path(arguments[0] if arguments else "docs/methods.md")
-    try:
-        markers.rewrite(path, "methods", table())
-    except (OSError, ValueError) as error:
-        print(f"catalogue: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Exit code."""
+    return markers.fill(["methods", *arguments], "methods", ("methods", "docs/methods.md"), lambda _: table())
 
 
 if __name__ == "__main__":

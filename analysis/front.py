@@ -1,0 +1,86 @@
+"""Arms beside the front of small dense networks at equal training energy, for the documentation.
+
+    python -m hundredfold.analysis.front results/flagship/records.parquet docs/selection.md
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from hundredfold.analysis import formatting, markers, statistics
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.inert import inert
+from hundredfold.analysis.statistics import NOTHING, Estimate
+from hundredfold.analysis.study import Study
+from hundredfold.analysis.task import DENSE, SMALL, Task
+
+UNITS = {"accuracy": "points", "loss": "nats"}
+
+
+def above(arm: Arm, task: Task) -> Estimate:
+    """Quality of an arm less that of the front at its joules, seed by seed; better is above 0.
+
+    The front of a seed joins its dense networks of every size by straight lines over the logarithm of energy. Nothing
+    where an arm is simulated, or costs less than the smallest or more than the largest of them.
+    """
+    if arm.evidence is None:
+        return NOTHING
+    sign = 1 if task.metric == "accuracy" else -1
+    differences = []
+    for seed, run in arm.by_seed.items():
+        points = sorted(_points(task, seed))
+        if run.status != "finished" or len(points) < 2 or not points[0][0] <= run.training_j <= points[-1][0]:
+            continue
+        joules, quality = np.array(points).T
+        front = np.interp(np.log(run.training_j), np.log(joules), quality)
+        differences.append(sign * (getattr(run, f"test_{task.metric}") - front))
+    return statistics.mean(pd.Series(differences, dtype=float))
+
+
+def _points(task: Task, seed: int) -> list[tuple[float, float]]:
+    """Joules and quality of the dense networks of one seed."""
+    runs = [arm.by_seed.get(seed) for arm in (*task.of_method(DENSE), *task.of_method(SMALL))]
+    known = [run for run in runs if run is not None and run.status == "finished" and not pd.isna(run.training_j)]
+    return [(float(run.training_j), float(getattr(run, f"test_{task.metric}"))) for run in known]
+
+
+def tables(study: Study) -> str:
+    """One table a task: quality, joules, FLOPs and the distance to the front, best first."""
+    return "\n\n".join(f"### {task.name}\n\n{_table(task)}" for task in study.tasks)
+
+
+def _table(task: Task) -> str:
+    unit, scale = UNITS[task.metric], 100 if task.metric == "accuracy" else 1
+    rows = []
+    for arm in task.arms:
+        found = above(arm, task)
+        distance = "" if arm.method in (DENSE, SMALL) else "no dense network costs this"
+        if found.value is not None and arm.method not in (DENSE, SMALL):
+            low, high = found.interval or (found.value, found.value)
+            distance = f"{scale * found.value:+.2f} [{scale * low:+.2f}, {scale * high:+.2f}]"
+        rows.append(
+            {
+                "arm": f"`{arm.label}`" + (" (inert)" if inert(arm, task) else ""),
+                f"test {task.metric}": formatting.estimate(arm.quality, task.metric),
+                "joules": "–" if arm.energy.value is None else f"{arm.energy.value:.3g}",
+                "FLOPs dense / arm": "1" if arm.executed_ratio is None else f"{arm.executed_ratio:.3g}",
+                f"above the front ({unit})": "simulated" if arm.evidence is None else distance,
+            }
+        )
+    order = sorted(range(len(rows)), key=lambda i: -(above(task.arms[i], task).value or -np.inf))
+    dense = [i for i in order if task.arms[i].method in (DENSE, SMALL)]
+    shown = dense + [i for i in order if i not in dense]
+    return pd.DataFrame([rows[i] for i in shown]).to_markdown(index=False, disable_numparse=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code."""
+    defaults = ("results/flagship/records.parquet", "docs/selection.md")
+    return markers.fill(arguments, "front", defaults, lambda source: tables(Study(pd.read_parquet(source))))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
