@@ -84,6 +84,7 @@ def test_csr_equals_masked_on_any_pattern(outputs, inputs, tokens, density, seed
     assert_same_products(layer, weight, bias, mask, trained, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 512])
 def test_csr_equals_masked_where_threads_share_the_work(size):
     torch.manual_seed(0)

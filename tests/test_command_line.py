@@ -70,6 +70,13 @@ def test_a_composed_configuration_is_whole_and_gives_itself_again():
 
 # ---- what does not ---------------------------------------------------------------------------------------------------
 FRACTION = "expected a fraction in (0, 1]"
+
+
+def few_at_once(cases):
+    """One of four in `make check`, all in `make test`."""
+    return [case if i % 4 == 0 else pytest.param(case, marks=pytest.mark.slow) for i, case in enumerate(cases)]
+
+
 MISTAKES = {
     "nonsense": "nonsense: not of the form name=value",
     "seed 1": "not of the form name=value",
@@ -199,7 +206,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("overrides", MISTAKES)
+@pytest.mark.parametrize("overrides", few_at_once(MISTAKES))
 def test_a_mistake_is_answered_in_one_sentence(overrides):
     given = [overrides] if overrides == "seed 1" else overrides.split()
     with pytest.raises(ValueError) as caught:
@@ -241,7 +248,7 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("flags", few_at_once(FLAGS))
 def test_a_flag_of_hydra_works(flags, train):
     code, out, err = train(*flags.split())
     assert code == 0 and FLAGS[flags] in out and "Traceback" not in err

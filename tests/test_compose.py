@@ -98,6 +98,7 @@ DEEP_STACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", DEEP_STACKS, ids=lambda classes: "+".join(cls.__name__ for cls in classes))
 def test_a_stack_of_many_methods_runs_saves_and_resumes_bitwise(classes):
     method = Compose(methods=tuple(small(cls) for cls in classes))

@@ -178,6 +178,7 @@ def key(override):
     return override.partition("=")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", LONG)
 def test_schedules_of_methods_fit_into_every_budget(study):
     budgets = {"": {}} | content(study)["budgets"]
