@@ -5,12 +5,14 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ from hundredfold.replication.process import check_device, prepare
 from hundredfold.replication.record import identity, read_record, results, write_record
 
 Progress = Callable[[int, int], None]
+LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
 
 
 class Result(NamedTuple):
@@ -61,18 +64,37 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     source = choose(experiment.energy.source, experiment.trainer.device, experiment.energy.watts_per_core)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        attempts = _count_attempt(folder)
+        (folder / LOCK).touch()
     except OSError as error:
         raise ValueError(f"results={experiment.config['results']}: cannot be written ({error.strerror})") from None
-    OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
-    action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-    with metering_lock():
-        known = identity(experiment, folder, suite, attempts)
-        meter = Meter(source, Ledger(folder / "energy.jsonl"))
-        record = known | _measured(experiment, folder, meter, reference, progress)
-    write_record(folder, record)
-    (folder / "checkpoint.ckpt").unlink(missing_ok=True)
-    return Result(action, folder, record)
+    with held(filelock.FileLock(folder / LOCK), "another process that does this run"):
+        record = read_record(folder)
+        if record is not None and record["status"] != FAILED:  # the other has done it
+            return Result("skipped", folder, record)
+        attempts = _count_attempt(folder)
+        OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
+        action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
+        with held(metering_lock(), "another measured run on this machine"):
+            known = identity(experiment, folder, suite, attempts)
+            meter = Meter(source, Ledger(folder / "energy.jsonl"))
+            record = known | _measured(experiment, folder, meter, reference, progress)
+        write_record(folder, record)
+        (folder / "checkpoint.ckpt").unlink(missing_ok=True)
+        return Result(action, folder, record)
+
+
+@contextlib.contextmanager
+def held(lock: filelock.BaseFileLock, what: str) -> Iterator[None]:
+    """Hold a lock, and say for what one waits where that takes longer than a moment."""
+    try:
+        lock.acquire(timeout=1.0)
+    except filelock.Timeout:
+        print(f"Waiting for {what} ({lock.lock_file})", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> None:

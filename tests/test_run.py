@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.module import TrainingModule, evaluate
 from hundredfold.replication.record import read_record, write_record
-from hundredfold.replication.run import fail, fit, metering_lock, run, run_folder
+from hundredfold.replication.run import fail, fit, held, metering_lock, run, run_folder
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
 MODEL = ["model.widths=[64,64]"]
@@ -100,6 +101,47 @@ def test_a_killed_process_resumes_and_its_joules_are_kept(tmp_path, finished, fo
     assert result.action == "resumed" and result.record["segments"] == 2
     assert result.record["weights_sha256"] == finished("dsc").record["weights_sha256"]
     assert result.record["energy"]["training_j"] > 0 and result.record["energy"]["phases_j"]["replayed"] >= 0
+
+
+def run_beside_others(folder, number, answers):
+    """One of several processes that do the same runs, each with a metering lock and temporary folder of its own."""
+    os.environ["HUNDREDFOLD_LOCK"] = str(folder / f"metering{number}.lock")
+    answers.put([run(experiment(folder, *ARMS[arm])).action for arm in ("dense", "dsc")])
+
+
+@pytest.mark.slow
+def test_processes_that_do_the_same_runs_double_no_joule(tmp_path, fork_server):
+    answers = fork_server.Queue()
+    processes = [fork_server.Process(target=run_beside_others, args=(tmp_path, i, answers)) for i in range(3)]
+    for process in processes:
+        process.start()
+    actions = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    for place, arm in enumerate(("dense", "dsc")):
+        assert sorted(action[place] for action in actions) == ["skipped", "skipped", "started"]
+        folder = run_folder(experiment(tmp_path, *ARMS[arm]).config)
+        record = read_record(folder)
+        assert record["attempts"] == record["segments"] == 1
+        lines = filter(None, (folder / "energy.jsonl").read_text().splitlines())  # a checksum before each
+        assert {json.loads(line.partition(" ")[2])["segment"] for line in lines} == {0}
+
+
+def test_one_says_what_one_waits_for(tmp_path, capsys):
+    taken = threading.Event()
+
+    def hold():
+        with filelock.FileLock(tmp_path / "lock"):
+            taken.set()
+            time.sleep(1.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    taken.wait()
+    with held(filelock.FileLock(tmp_path / "lock"), "another run"):
+        pass
+    other.join()
+    assert f"Waiting for another run ({tmp_path}/lock)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
