@@ -271,6 +271,15 @@ def test_more_e_folds_make_a_sparser_network(make):
     assert densities[0] > 0.95 and densities[2] < densities[1] < 0.8
 
 
+@pytest.mark.slow
+def test_the_recipe_of_learned_thresholds_reaches_the_published_density_and_learns():
+    """The e-folds and the optimizer of a5_learned_thresholds, whose published density is 0.0248."""
+    session = trained_with_thresholds(OPTIMIZERS[1], 60.0, steps=1000)
+    assert 0.01 < session.density() < 0.05
+    session.model.eval()
+    assert float((session.model(X).argmax(1) == Y).float().mean()) > 0.9
+
+
 def test_thresholds_reach_convolutions():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
     session = Session(model, Str(start=0.0), torch.optim.SGD(model.parameters(), 0.1), total_steps=10)
