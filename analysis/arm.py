@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -152,9 +153,12 @@ class Arm:
 
     # ---- beside any other arm ---------------------------------------------------------------------------------------
     def pairs(self, other: Arm, column: str) -> Pairs:
-        """Figures of two arms at the seeds that both finished."""
+        """Figures of two arms at the seeds that both finished, on the same data."""
         figures = pd.concat([self.figures(column), other.figures(column)], axis=1, join="inner")
-        refused = self._lost() + other._lost()
+        reasons = {seed: unlike(self.by_seed[seed], other.by_seed[seed]) for seed in figures.index}
+        figures = figures[np.array([reason is None for reason in reasons.values()], dtype=bool)]
+        unlikes = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
+        refused = self._lost() + other._lost() + unlikes
         if other.count("diverged"):
             refused += (f"{other.label} diverged in {other.count('diverged')} of {len(other.runs)} runs",)
         values = figures.to_numpy(dtype=float)
@@ -205,11 +209,28 @@ def incomparable(one: Any, other: Any) -> str | None:
             return f"{run.label}: energy was not measured ({run.energy_reason.rstrip('.')})"
         if run.unmetered_fraction > UNMETERED:
             return f"{run.label}: {run.unmetered_fraction:.1%} of the run was outside the meter"
-    for name in ("evidence", "source", "domains", "device_key"):
+    return unlike(one, other) or _differing(one, other, ("evidence", "source", "domains", "device_key", "threads"))
+
+
+ALIKE = ("data_fingerprint", "test_examples", "precision", "budget")  # of runs that are compared in whatever
+
+
+def unlike(one: Any, other: Any) -> str | None:
+    """Why nothing of two runs must be compared; None if something may."""
+    return _differing(one, other, ALIKE)
+
+
+def _differing(one: Any, other: Any, names: Iterable[str]) -> str | None:
+    """The first of these that two runs do not share; unknown in both is shared."""
+    for name in names:
         mine, theirs = getattr(one, name), getattr(other, name)
-        if mine != theirs:
+        if mine != theirs and not (_unknown(mine) and _unknown(theirs)):
             return f"{name.replace('_', ' ')} differs ({_plain(mine)} against {_plain(theirs)})"
     return None
+
+
+def _unknown(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _plain(value: object) -> str:

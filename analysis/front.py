@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from hundredfold.analysis import formatting, markers, statistics
+from hundredfold.analysis import formatting, markers, records, statistics
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.inert import inert
 from hundredfold.analysis.statistics import NOTHING, Estimate
@@ -79,7 +79,7 @@ def _table(task: Task) -> str:
 def main(arguments: list[str]) -> int:
     """Exit code."""
     defaults = ("results/flagship/records.parquet", "docs/selection.md")
-    return markers.fill(arguments, "front", defaults, lambda source: tables(Study(pd.read_parquet(source))))
+    return markers.fill(arguments, "front", defaults, lambda source: tables(Study(records.read(source))))
 
 
 if __name__ == "__main__":

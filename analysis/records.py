@@ -57,6 +57,8 @@ COLUMNS = {
     "cores": "environment.cores",
     "threads": "environment.threads",
     "precision": "environment.precision",
+    "data_fingerprint": "environment.data_fingerprint",
+    "budget": "config.budget",
     "platform": "environment.platform",
     "python": "environment.python",
     "started": "environment.started",
@@ -64,7 +66,7 @@ COLUMNS = {
 }
 OBJECTS = ("options", "curve", "domains", "phases_j", "phases_s", "versions")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
-NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples"]
+NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
 NUMBERS += ["total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
 
 
@@ -100,7 +102,7 @@ def _field(value: Any, name: str) -> Any:
     for part in name.split("."):
         if value is None:
             return None
-        value = getattr(value, part)
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
     return value
 
 
@@ -110,6 +112,18 @@ def save(runs: pd.DataFrame, path: Path) -> None:
     for column in OBJECTS:
         plain[column] = [json.dumps(value, default=BaseModel.model_dump) for value in plain[column]]
     WRITERS[path.suffix](plain, path)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table that `save` has written as parquet.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    runs = pd.read_parquet(path)
+    for column in OBJECTS:
+        runs[column] = [json.loads(value) for value in runs[column]]
+    return runs
 
 
 def _save_csv(plain: pd.DataFrame, path: Path) -> None:

@@ -120,6 +120,30 @@ def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, valu
     assert claims.judge(found)[1].text == "not measured"
 
 
+@pytest.mark.parametrize(
+    ("block", "field", "value", "reason"),
+    [
+        ("environment", "data_fingerprint", "f" * 12, "data fingerprint differs (ffffffffffff against 0123456789ab)"),
+        ("environment", "precision", "bfloat16", "precision differs (bfloat16 against float32)"),
+        ("config", "budget", 0.01, "budget differs (0.01 against 1.0)"),
+        ("quality.test", "num_examples", 36, "test examples differs (36.0 against 360.0)"),
+    ],
+)
+def test_runs_of_another_task_are_compared_in_nothing(tmp_path, block, field, value, reason):
+    made = made_of(dsc(150, 0.03), noise=0.001)
+    for one in made:
+        if one["method"] == "dsc":
+            place = one["quality"]["test"] if block == "quality.test" else one[block]
+            place[field] = value
+    found = load(tmp_path, made)
+    dense, flagship = found.tasks[0].dense, arm(found, "dsc 0.0625")
+    for pairs in (flagship.energy_pairs(dense), flagship.pairs(dense, "test_accuracy")):
+        assert len(pairs.arm) == 0 and reason in pairs.refused
+    assert flagship.difference.value is None
+    words = {verdict.claim.name: verdict.text for verdict in claims.judge(found)}
+    assert words["both_at_once"] == words["energy_100x"] == words["accuracy_gain"] == "not measured"
+
+
 def test_an_interrupted_arm_is_not_charged_for_the_steps_it_took_again(tmp_path):
     made = made_of(dsc(5, -0.01), small())
     parts = [interrupted(r, 0.5 * (1 + r["seed"])) if r["method"] == "dsc" else r for r in made]
