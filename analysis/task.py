@@ -39,14 +39,15 @@ class Task:
         runs: its records, repetitions of a configuration included.
     Attributes:
         metric: what it is judged by: accuracy (a fraction) or loss (nats per token).
-        dense: the dense arm; None if it has no record.
+        dense: the dense arm, of several the best on validation; None if it has no record.
     """
 
     def __init__(self, name: str, runs: pd.DataFrame):
         self.name, self.runs = name, runs
         self.metric: Metric = next(iter(runs.metric.dropna()), "accuracy")
         self.arms = sorted(self._arms(replicate=0), key=_place)
-        self.dense = next(iter(self.of_method(DENSE)), None)
+        dense = self.of_method(DENSE)
+        self.dense = self.best_on_validation(dense) or next(iter(dense), None)
         for arm in self.arms:
             arm.dense = self.dense
 
@@ -91,7 +92,8 @@ class Task:
     @cached_property
     def control(self) -> Control:
         """Dense against dense, seed by seed."""
-        again = next((arm for arm in self._arms(replicate=1) if arm.method == DENSE), None)
+        label = None if self.dense is None else self.dense.label
+        again = next((arm for arm in self._arms(replicate=1) if arm.label == label), None)
         if self.dense is None or again is None:
             return Control(statistics.NOTHING, ())
         runs, reasons = comparable(self.dense, again)
