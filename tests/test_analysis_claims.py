@@ -210,6 +210,23 @@ def test_failed_runs_are_missing_and_not_misses(tmp_path):
     assert verdict.text == "supported (indicative: 4 seeds, 5 needed)" and verdict.best.misses == 0
 
 
+def test_a_verdict_of_an_arm_that_lost_many_runs_is_indicative(tmp_path):
+    made = made_of(dsc(150, 0.03), noise=0.001, seeds=10)
+    kept, lost = ([failed(r) if r["method"] == "dsc" and r["seed"] < n else r for r in made] for n in (2, 5))
+    assert judged(tmp_path / "kept", kept)["energy_100x"].text == "supported"
+    assert judged(tmp_path / "lost", lost)["energy_100x"].text == (
+        "supported (indicative: 5 runs of dsc 0.0625 left out)"
+    )
+
+
+def test_a_saving_within_the_noise_of_dense_against_dense_is_indicative(tmp_path):
+    made = made_of(dsc(1.15, 0.0), noise=0.0, energy_noise=0.0)
+    factors = dict(enumerate((0.5, 1.9, 0.55, 1.8, 1.05)))
+    noisy = [charged(r, factors[r["seed"]] * r["energy"]["training_j"]) if r["replicate"] == 1 else r for r in made]
+    assert "varies by more than the effect" in judged(tmp_path / "noisy", noisy)["any_saving"].text
+    assert "varies by more" not in judged(tmp_path / "quiet", made)["any_saving"].text
+
+
 @pytest.mark.parametrize(
     ("options", "cap"),
     [

@@ -20,6 +20,7 @@ from hundredfold.analysis.statistics import (
 )
 from hundredfold.analysis.task import Task
 
+ATTRITION = 0.2  # share of an arm's runs that may be left out of a verdict
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
 
 
@@ -218,15 +219,28 @@ def _caps(claim: Claim, task: Task, rows: tuple[Row, ...]) -> tuple[str, ...]:
         evidence = {row.evidence for row in measured if row.evidence}
         words = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}
         caps += [words.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
-        caps += _control_problem(task)
+        caps += _control_problem(task) or _noise_problem(claim, task, measured)
         if measured and any(part.verdict == NOT_MEASURED and part.unit == "ratio" for r in rows for part in r.parts):
             caps.append("energy not measured")
+    lost = {row.arm: row.runs - row.estimate.n - row.misses for row in measured}
+    caps += [f"{n} runs of {arm} left out" for arm, n in lost.items() if n > ATTRITION * (n + fewest)]
     if any(row.no_spread for row in measured):
         caps.append("all seeds gave the same figure")
     unmeasured = [row.arm for row in rows if row.verdict == NOT_MEASURED]
     if unmeasured and measured:
         caps.append(f"{', '.join(unmeasured)} not measured")
     return tuple(caps)
+
+
+def _noise_problem(claim: Claim, task: Task, rows: list[Row]) -> list[str]:
+    """Whether dense against dense varies by more than lies between any arm and the border of a claim's region."""
+    ratios = [row.estimate.value for row in rows if row.unit == "ratio" and row.estimate.value]
+    interval = task.control.ratio.interval
+    if not ratios or interval is None:
+        return []
+    noise = np.log(interval.high / interval.low) / 2
+    farthest = max(abs(np.log(ratio / claim.region.low)) for ratio in ratios)
+    return ["dense against dense varies by more than the effect"] if noise > farthest else []
 
 
 def _control_problem(task: Task) -> list[str]:
