@@ -140,8 +140,9 @@ def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
 
 def render(context: dict[str, Any]) -> str:
     """The page; every text is escaped, an unknown name in the template is an error."""
-    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(autoescape=True, **options)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
 
 
