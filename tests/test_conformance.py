@@ -95,6 +95,7 @@ class Boast(Set):
 BROKEN = [GlobalRandomness, LosesWeights, Forgetful, AnyDensity, Boast]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", BROKEN, ids=lambda cls: cls.__name__)
 def test_conformance_suite_catches_a_broken_method(cls):
     method, failed = cls(**small_options(cls)), []

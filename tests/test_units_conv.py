@@ -141,6 +141,7 @@ class Around(nn.Module):
         return self.body(x) if float(x.sum()) < 1e9 else x
 
 
+@pytest.mark.slow
 def test_parts_of_a_model_that_does_not_trace_are_followed():
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
     assert set(find_units(Around(Around(body)))) == {"body.body.2"}
