@@ -55,7 +55,12 @@ COMPOSES = {
 }
 
 
-@pytest.mark.parametrize("overrides", COMPOSES)
+def few_at_once(cases):
+    """One of four in `make check`, all in `make test`."""
+    return [case if i % 4 == 0 else pytest.param(case, marks=pytest.mark.slow) for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("overrides", few_at_once(COMPOSES))
 def test_an_idiom_composes(overrides):
     given = ["results='with space'"] if "space" in overrides else overrides.split()
     assert COMPOSES[overrides](compose(given))
@@ -70,12 +75,6 @@ def test_a_composed_configuration_is_whole_and_gives_itself_again():
 
 # ---- what does not ---------------------------------------------------------------------------------------------------
 FRACTION = "expected a fraction in (0, 1]"
-
-
-def few_at_once(cases):
-    """One of four in `make check`, all in `make test`."""
-    return [case if i % 4 == 0 else pytest.param(case, marks=pytest.mark.slow) for i, case in enumerate(cases)]
-
 
 MISTAKES = {
     "nonsense": "nonsense: not of the form name=value",

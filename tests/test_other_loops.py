@@ -71,6 +71,7 @@ def options_of(cls: type[Method]) -> dict:
     return options | ({"density": 0.5} if "density" in options else {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(registry("method")) - ELSEWHERE))
 def test_every_method_takes_steps_on_a_plain_gpt2(name):
     cls = registry("method")[name]
