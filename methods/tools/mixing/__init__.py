@@ -1,0 +1,1 @@
+"""Context mixing: a language model of looked-up counts and gated linear mixers."""
