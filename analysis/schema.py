@@ -47,6 +47,14 @@ class Score(Block):
     num_examples: Positive
 
 
+class ReadOn(Block):
+    """Loss of a text read from beginning to end, nats per token, and what a prediction knew of what lies before it."""
+
+    loss: Amount
+    num_examples: Positive
+    context: Literal["carried", "whole", "sliding"]
+
+
 class CurvePoint(Block):
     """One evaluation on the way; joules, seconds and FLOPs are those of training up to it."""
 
@@ -70,6 +78,7 @@ class Quality(Block):
     metric: Metric
     validation: Score | None
     test: Score | None
+    read_on: dict[Literal["validation", "test"], ReadOn] | None = None  # texts only
     correct: Text | None  # a bit per test example, base64; accuracy tasks only
     curve: list[CurvePoint]
 

@@ -102,8 +102,21 @@ class Experiment:
                 f"trainer.compile=true: {self.method.name()} selects {', '.join(sorted(fine))}, whose products run one "
                 "by one; use trainer.compile=false"
             )
+        if self.model.learns:
+            self._check_learner()
         if self.dataset.present():
             self.model.check(self.dataset.spec())
+
+    def _check_learner(self) -> None:
+        """Refuse what a model that learns by itself has no use for."""
+        name = name_of(type(self.model))
+        if self.method.parts() or self.method.width != 1 or self.method.recipe:
+            raise ValueError(
+                f"model={name}: learns by itself and leaves nothing for method={self.method.name()} to select; use "
+                "method=dense"
+            )
+        if self.trainer.device != "cpu":
+            raise ValueError(f"model={name}: runs on the CPU; use trainer.device=cpu")
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hundredfold.methods.base import Diverged
@@ -25,6 +24,8 @@ from hundredfold.methods.views import Batch
 from hundredfold.replication.config import Experiment, Recipe
 from hundredfold.replication.datasets.base import DataSpec, Split
 from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.models.base import Learner
+from hundredfold.replication.scoring import evaluate
 
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
@@ -113,6 +114,9 @@ class TrainingModule(L.LightningModule):
             selecting=lambda: meter.phase("select"),
             accounting=lambda: meter.phase("account"),
         )
+        if isinstance(self.model, Learner):
+            self.model.prepare()
+            self.model.attach(train)
         self.compiled: torch.nn.Module | None = None
         self.compile_from = self._compile_from()
         self.position = Position()
@@ -125,8 +129,9 @@ class TrainingModule(L.LightningModule):
     def training_step(self, segment: tuple[int, int], index: int) -> None:
         start, stop = int(segment[0]), int(segment[1])
         torch.manual_seed(stream(self.experiment.seed, "dropout", start))
+        take = self.learn_steps if isinstance(self.model, Learner) else self.train_steps
         with self.meter.phase("train"):
-            losses = self.train_steps(start, stop)
+            losses = take(start, stop)
         loss = float(losses.mean())
         self.position.step = stop
         if not math.isfinite(loss):
@@ -173,6 +178,16 @@ class TrainingModule(L.LightningModule):
                 self.meter.heartbeat(step + 1)
         self.progress(stop, self.total_steps)
         self.position.modeled_bytes += traffic
+        return losses
+
+    def learn_steps(self, start: int, stop: int) -> Tensor:
+        """Let a model that learns by itself take the steps [start, stop); returns their losses, [stop - start]."""
+        size, session, losses = self.experiment.recipe.batch_size, self.session, torch.empty(stop - start)
+        for step in range(start, stop):
+            losses[step - start] = self.model.learn(size, self.rates[step])
+            self.progress(step + 1, self.total_steps)
+            self.meter.heartbeat(step + 1)
+        session.accounts.executed_flops, session.accounts.ideal_flops = self.model.flops()
         return losses
 
     def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
@@ -246,26 +261,6 @@ class TrainingModule(L.LightningModule):
             }
         )
         position.density_curve.append({"step": position.step, "layers": self.session.densities()})
-
-
-@torch.no_grad()
-def evaluate(module: TrainingModule, split: Split, batch_size: int = 256) -> tuple[dict, Tensor]:
-    """Accuracy and mean loss over a split, and whether each prediction is right (bool, one per prediction)."""
-    module.model.eval()
-    correct, loss, count = [], 0.0, 0
-    for start in range(0, len(split.inputs), batch_size):
-        part = slice(start, start + batch_size)
-        x, y = split.inputs[part].to(module.device_of_run), split.targets[part].to(module.device_of_run)
-        x, y = module.experiment.dataset.prepare(x, y)
-        y = y.flatten()
-        with module.autocast():
-            logits = module.model(x)
-        logits = logits.flatten(0, -2).float()
-        correct.append(logits.argmax(1) == y)
-        loss += float(F.cross_entropy(logits, y, reduction="sum"))
-        count += len(y)
-    bits = torch.cat(correct)
-    return {"accuracy": float(bits.float().mean()), "loss": loss / count, "num_examples": count}, bits
 
 
 class Segments(torch.utils.data.Dataset):

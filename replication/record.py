@@ -94,17 +94,22 @@ def identity(experiment: Experiment, folder: Path, suite: str | None, attempts: 
 
 
 def results(
-    module: TrainingModule, meter: Meter, test: dict[str, Any] | None, bits: torch.Tensor | None
+    module: TrainingModule,
+    meter: Meter,
+    test: dict[str, Any] | None,
+    bits: torch.Tensor | None,
+    text: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What only a run that came to its end can tell.
 
     Args:
         test: quality on the test split; None if the run diverged.
         bits: which predictions on it are right, bool; None if the run diverged.
+        text: losses of the validation and the test text read from beginning to end; None where there is no such text.
     """
     session, position, totals = module.session, module.position, meter.totals()
     return {
-        "quality": _quality(module, test, bits),
+        "quality": _quality(module, test, bits) | {"read_on": text},
         "energy": _energy(meter, totals),
         "time": {
             "phases_s": totals.phases_s,

@@ -30,9 +30,10 @@ from hundredfold.replication.datasets.base import Split, sealed
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import choose
-from hundredfold.replication.module import Segments, TrainingModule, evaluate, segment_edges
+from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.process import check_device, prepare
 from hundredfold.replication.record import identity, read_record, results, write_record
+from hundredfold.replication.scoring import evaluate, read_on
 
 Progress = Callable[[int, int], None]
 LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
@@ -111,14 +112,14 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
     prepare(experiment.trainer.threads)
     with meter.phase("setup"):  # whatever is no other phase: building the model, reading the data, Lightning itself
         module, reason = _train(experiment, folder, meter, reference, progress)
-        test, bits = (None, None) if reason else _test(module)
+        test, bits, text = (None, None, None) if reason else _test(module)
     meter.close()
     units = module.session.part(Units)
     if units is not None:
         alive = {name: alive.to(torch.uint8) for name, alive in units.store.alive.items()}
         save_file(alive, folder / "units.safetensors")
     ended = {"status": DIVERGED if reason else FINISHED, "reason": reason}
-    return ended | results(module, meter, test, bits)
+    return ended | results(module, meter, test, bits, text)
 
 
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
@@ -129,10 +130,13 @@ def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progre
         return module, fit(module, folder, experiment.trainer.checkpoint_every_s)
 
 
-def _test(module: TrainingModule) -> tuple[dict[str, float], torch.Tensor]:
-    """Quality on the test split, read once and at the end, and which predictions are right."""
+def _test(module: TrainingModule) -> tuple[dict[str, Any], torch.Tensor, dict[str, Any] | None]:
+    """Quality on the test split, read once and at the end, which predictions are right, and the losses read on."""
     with module.meter.phase("eval"):
-        return evaluate(module, placed(module.experiment.dataset.test(), module.experiment))
+        split = placed(module.experiment.dataset.test(), module.experiment)
+        splits = {"validation": module.validation_split, "test": split}
+        texts = {name: read_on(module, part) for name, part in splits.items()}
+        return *evaluate(module, split), texts if all(texts.values()) else None
 
 
 def placed(split: Split, experiment: Experiment) -> Split:

@@ -34,7 +34,12 @@ class Text(Dataset):
             raise ValueError(f"context={self.context}: expected {self.longest} {self.unit} at most, such as 64")
 
     def spec(self):
-        return DataSpec(kind="text", input_shape=(self.context,), num_classes=self.num_tokens, metric="loss")
+        return DataSpec("text", (self.context,), self.num_tokens, "loss", self.symbols)
+
+    @property
+    def symbols(self):
+        """What each token stands for: a byte's character where tokens are bytes, else not known."""
+        return tuple(map(chr, range(256))) if self.num_tokens == 256 and self.unit == "bytes" else None
 
     def prepare(self, inputs, targets):
         return inputs.long(), targets.long()

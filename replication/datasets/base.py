@@ -40,12 +40,14 @@ class DataSpec:
         input_shape: of one example: (channels, height, width) or (length,).
         num_classes: classes, or the size of the vocabulary.
         metric: "accuracy" (a fraction, higher is better) or "loss" (nats per token, lower is better).
+        symbols: what each token stands for, for models that read words; None where that is not known.
     """
 
     kind: str
     input_shape: tuple[int, ...]
     num_classes: int
     metric: str
+    symbols: tuple[str, ...] | None = None
 
 
 @contextlib.contextmanager

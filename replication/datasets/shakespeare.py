@@ -47,6 +47,11 @@ class Shakespeare(Text):
     def raw(self):
         return read(self.name(), FILE.path, FILE.digest)
 
+    @property
+    def symbols(self):
+        codes = np.unique(np.frombuffer(self.raw(), np.uint8))
+        return tuple(map(chr, codes))
+
     def _windows(self, start, stop, limit=None):
         tokens = _tokens(data_root())
         return self.windows(tokens[int(len(tokens) * start) : int(len(tokens) * stop)], limit)

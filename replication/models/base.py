@@ -1,12 +1,14 @@
 """What every model offers: a plain torch module for a data set, at full width or natively narrower."""
 
+import abc
 import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from hundredfold.methods.options import Within, check_options
+from hundredfold.replication.datasets.base import Split
 
 Deviation = Annotated[float, Within(0, 1, low_open=True, high_open=True, what="a deviation")]
 
@@ -21,17 +23,46 @@ def scaled_neurons(count, width):
     return scaled(count, width) if count < 8 or width == 1 else 8 * scaled(count / 8, width)
 
 
+class Learner(nn.Module, abc.ABC):
+    """A model that learns by itself, in the order of the training split: no gradients, no optimizer.
+
+    It keeps what it learns in parameters and buffers, so that it is saved and resumed like any other. Called, it gives
+    logits as every model does.
+    """
+
+    def prepare(self) -> None:
+        """Get ready without learning anything, such as by compiling; not part of the training."""
+
+    @abc.abstractmethod
+    def attach(self, training: Split) -> None:
+        """Take the split that is learned; called before the first step, and again when a run goes on."""
+
+    @abc.abstractmethod
+    def learn(self, examples: int, rate: float) -> float:
+        """Learn the next examples, no further than to the split's end; the mean loss before they were learned."""
+
+    @abc.abstractmethod
+    def flops(self) -> tuple[float, float]:
+        """FLOPs of everything learned so far, executed and ideal."""
+
+    @abc.abstractmethod
+    def read_on(self, tokens: Tensor) -> Tensor:
+        """Loss of every token but the first, nats [n - 1], each with all tokens before it [n] as its context."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A network's architecture; its fields are hyperparameters.
 
     Attributes:
         kinds: kinds of data it reads: "image", "text".
+        learns: it builds a `Learner`, which leaves nothing for a method to select.
         small: options that make it tiny, for tests that build every model.
         smallest_image: pixels a side below which images are refused.
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    learns: ClassVar[bool] = False
     small: ClassVar[dict[str, Any]] = {}
     smallest_image: ClassVar[int] = 1
 

@@ -10,16 +10,24 @@ from hundredfold.replication.models.base import Model, scaled_neurons
 
 
 class GruLM(nn.Module):
-    """Next-token logits [B, L, C] of tokens [B, L]; the state starts at zero in every window."""
+    """Next-token logits [B, L, C] of tokens [B, L]; the state starts at zero in every window.
 
-    def __init__(self, vocabulary, dim, hidden, depth):
+    Args:
+        cell: torch's class of the recurrent layers.
+        carried: keep the state from one call to the next, to read a long text piece by piece.
+    """
+
+    def __init__(self, vocabulary, dim, hidden, depth, cell=nn.GRU):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dim)
-        self.rnn = nn.GRU(dim, hidden, depth, batch_first=True)
+        self.rnn = cell(dim, hidden, depth, batch_first=True)
         self.lm_head = nn.Linear(hidden, vocabulary)
+        self.carried, self.state = False, None
 
     def forward(self, tokens):
-        return self.lm_head(self.rnn(self.embedding(tokens))[0])
+        h, state = self.rnn(self.embedding(tokens), self.state if self.carried else None)
+        self.state = state if self.carried else None
+        return self.lm_head(h)
 
 
 @dataclass(frozen=True)
