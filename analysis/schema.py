@@ -52,6 +52,7 @@ class ReadOn(Block):
 
     loss: Amount
     num_examples: Positive
+    cpu_s: Amount  # of reading it; what a prediction costs
     context: Literal["carried", "whole", "sliding"]
 
 

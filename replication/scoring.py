@@ -9,6 +9,7 @@ Legend: N windows, L tokens of a window, n tokens of the text.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,19 +51,21 @@ def read_on(module: TrainingModule, split: Split, batch_size: int = 64) -> dict[
     """Mean loss per token of a text that is read from beginning to end; None where the split is no such text.
 
     Returns:
-        loss in nats, num_examples, and `context`: "carried" state, the "whole" text before, or a "sliding" window.
+        loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before, or a "sliding" window.
     """
     if module.spec.kind != "text" or not torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]):
         return None
     inputs, targets = module.experiment.dataset.prepare(*split)
     module.model.eval()
+    begin = time.process_time()
     if isinstance(module.model, Learner):
         context, losses = "whole", module.model.read_on(torch.cat([inputs.flatten(), targets[-1, -1:]]))
     elif isinstance(module.model, GruLM):
         context, losses = "carried", _carried(module, inputs.flatten(), targets.flatten())
     else:
         context, losses = "sliding", _sliding(module, inputs.flatten(), targets.flatten(), inputs.shape[1], batch_size)
-    return {"loss": float(losses.double().mean()), "num_examples": len(losses), "context": context}
+    loss, seconds = float(losses.double().mean()), time.process_time() - begin
+    return {"loss": loss, "num_examples": len(losses), "cpu_s": seconds, "context": context}
 
 
 def _carried(module: TrainingModule, inputs: Tensor, targets: Tensor) -> Tensor:
