@@ -209,18 +209,19 @@ def incomparable(one: Any, other: Any) -> str | None:
             return f"{run.label}: energy was not measured ({run.energy_reason.rstrip('.')})"
         if run.unmetered_fraction > UNMETERED:
             return f"{run.label}: {run.unmetered_fraction:.1%} of the run was outside the meter"
-    return unlike(one, other) or _differing(one, other, ("evidence", "source", "domains", "device_key", "threads"))
+    return unlike(one, other) or differing(one, other, MEASURED_ALIKE)
 
 
+MEASURED_ALIKE = ("evidence", "source", "domains", "device_key", "threads")  # of runs whose joules are divided
 ALIKE = ("data_fingerprint", "test_examples", "precision", "budget")  # of runs that are compared in whatever
 
 
 def unlike(one: Any, other: Any) -> str | None:
     """Why nothing of two runs must be compared; None if something may."""
-    return _differing(one, other, ALIKE)
+    return differing(one, other, ALIKE)
 
 
-def _differing(one: Any, other: Any, names: Iterable[str]) -> str | None:
+def differing(one: Any, other: Any, names: Iterable[str]) -> str | None:
     """The first of these that two runs do not share; unknown in both is shared."""
     for name in names:
         mine, theirs = getattr(one, name), getattr(other, name)

@@ -27,6 +27,11 @@ COLUMNS = {
     "test_examples": "quality.test.num_examples",
     "validation_accuracy": "quality.validation.accuracy",
     "validation_loss": "quality.validation.loss",
+    "text_validation_loss": "quality.read_on.validation.loss",
+    "text_loss": "quality.read_on.test.loss",
+    "text_predictions": "quality.read_on.test.num_examples",
+    "text_cpu_s": "quality.read_on.test.cpu_s",
+    "text_context": "quality.read_on.test.context",
     "source": "energy.source",
     "evidence": "energy.evidence",
     "energy_reason": "energy.reason",
@@ -59,6 +64,7 @@ COLUMNS = {
     "precision": "environment.precision",
     "data_fingerprint": "environment.data_fingerprint",
     "budget": "config.budget",
+    "characters": "config.dataset.characters",
     "platform": "environment.platform",
     "python": "environment.python",
     "started": "environment.started",
@@ -67,7 +73,7 @@ COLUMNS = {
 OBJECTS = ("options", "curve", "domains", "phases_j", "phases_s", "versions")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
-NUMBERS += ["total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
+NUMBERS += ["text_predictions", "characters", "total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
 
 
 def load(results: Path) -> pd.DataFrame:
@@ -120,7 +126,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         OSError: the file cannot be read.
     """
-    runs = pd.read_parquet(path)
+    runs = pd.read_parquet(path).reindex(columns=list(COLUMNS))  # a table of before has fewer
     for column in OBJECTS:
         runs[column] = [json.loads(value) for value in runs[column]]
     return runs

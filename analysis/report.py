@@ -16,11 +16,15 @@ from rich.console import Console
 
 from hundredfold.analysis import claims, plots, records, selection, tables, terminal, wording
 from hundredfold.analysis.claims import Verdict
+from hundredfold.analysis.claims.base import FLAGSHIP
 from hundredfold.analysis.facts import control, exclusions, provenance
 from hundredfold.analysis.facts.ceiling import ceiling
 from hundredfold.analysis.facts.energy_to_target import energy_to_target
 from hundredfold.analysis.facts.ideal_hardware import ideal_hardware
+from hundredfold.analysis.frontier import Frontier, finding
+from hundredfold.analysis.frontier import table as frontier_table
 from hundredfold.analysis.plots import benchmark, style
+from hundredfold.analysis.plots import frontier as frontier_plot
 from hundredfold.analysis.schema import STATUSES
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
@@ -43,6 +47,7 @@ class About(NamedTuple):
     command: str | None = None  # that runs it again
     scaled: str | None = None  # how it has been scaled down
     tuning: str | None = None  # what choosing the recipes has cost
+    judge: tuple[str, ...] = ()  # methods that the claims are about; none leaves it to `claims.judged`
 
 
 def build(
@@ -106,7 +111,7 @@ def _replace(output: Path, folder: Path) -> None:
 
 def write(study: Study, folder: Path, suite: str, results: Path, about: About) -> list[Verdict]:
     """Write every file of a report into an existing folder."""
-    verdicts = claims.judge(study)
+    verdicts = claims.judge(study, about.judge)
     marks = style.marks(list(dict.fromkeys(arm.method for arm in study.arms)))
     for name in ("plots", "tables"):
         (folder / name).mkdir()
@@ -121,6 +126,7 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
     (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
     context = _study(study, suite, results, verdicts, about)
+    context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
     context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
     (folder / PAGE).write_text(render(context), encoding="utf-8")
@@ -156,7 +162,7 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "scaled": about.scaled,
         "tuned": about.tuning is not None,
         "first_line": provenance.first_line(runs),
-        "task_names": [task.name for task in study.tasks],
+        "groups": _groups(verdicts),
         "claims": [_claim(group) for group in _by_claim(verdicts)],
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
         "planned": study.planned,
@@ -172,16 +178,27 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
     }
 
 
+def _groups(verdicts: list[Verdict]) -> list[dict[str, Any]]:
+    """The verdicts as tables of claims by tasks: one for each method, or for the claims that are about none."""
+    groups: dict[tuple[str | None, tuple[str, ...]], dict[str, Any]] = {}
+    for group in _by_claim(verdicts):
+        key = group[0].claim.method if group[0].claim.by_method else None, tuple(v.task for v in group)
+        found = groups.setdefault(key, {"method": key[0], "tasks": key[1], "claims": []})
+        found["claims"].append(_claim(group))
+    return list(groups.values())
+
+
 def _by_claim(verdicts: list[Verdict]) -> Iterable[list[Verdict]]:
-    names = dict.fromkeys(verdict.claim.name for verdict in verdicts)
-    return ([v for v in verdicts if v.claim.name == name] for name in names)
+    keys = dict.fromkeys((verdict.claim.method, verdict.claim.name) for verdict in verdicts)
+    return ([v for v in verdicts if (v.claim.method, v.claim.name) == key] for key in keys)
 
 
 def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
     claim = verdicts[0].claim
     return {
-        "name": claim.name,
+        "name": f"{claim.name}-{claim.method}" if claim.method != FLAGSHIP else claim.name,
         "title": claim.title,
+        "method": claim.method if claim.by_method else None,
         "statements": list(dict.fromkeys(verdict.statement for verdict in verdicts)),
         "estimands": list(dict.fromkeys(e for e in (claim.estimand, claim.loss_estimand) if e)),
         "verdicts": [
@@ -215,6 +232,22 @@ def _task(task: Task, drawn: list[plots.Plot]) -> dict[str, Any]:
         "targets": _html(energy_to_target(task)),
         "ideal": _html(ideal_hardware(task)),
         "plots": [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in drawn],
+    }
+
+
+def _text(frontier: Frontier, folder: Path) -> dict[str, Any]:
+    """A text of the page: its table, also as CSV, and its plot."""
+    found, stem = frontier_table(frontier), tables.file_stem(f"frontier {frontier.name}")
+    found.to_csv(folder / "tables" / f"{stem}.csv", index=False)
+    (folder / "tables" / f"{stem}.md").write_text(found.to_markdown(index=False, disable_numparse=True) + "\n")
+    figure, caption = frontier_plot.draw(frontier)
+    style.save(figure, folder / "plots" / stem)
+    return {
+        "name": frontier.name,
+        "stem": stem,
+        "finding": finding(frontier),
+        "table": _html(found),
+        "plot": _figure(f"Energy to a loss, {frontier.name}", caption, folder / "plots" / stem),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.frontier import Frontier, frontiers
 from hundredfold.analysis.task import Task
 
 
@@ -29,6 +30,7 @@ class Study:
     ):
         self.runs, self.missing, self.excluded, self.planned = runs, missing or [], excluded or [], planned
         self.tasks = [Task(str(name), group) for name, group in runs.groupby("task", sort=True)]
+        self.frontiers: list[Frontier] = frontiers(runs)
 
     def task(self, name: str) -> Task:
         """The task of this name."""

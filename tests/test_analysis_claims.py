@@ -320,7 +320,7 @@ def test_dynamic_arms_meet_static_ones_of_their_density_even_if_simulated(tmp_pa
 
 def test_claims_are_frozen_and_have_different_names():
     found = claims.discover()
-    assert len({claim.name for claim in found}) == len(found) == 7
+    assert len({claim.name for claim in found}) == len(found) == 8
     with pytest.raises(dataclasses.FrozenInstanceError):
         found[0].level = 0.5
 

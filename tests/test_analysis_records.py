@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hundredfold.analysis import check, records, selection
-from tests.record_factory import REALISTIC, diverged, failed, plan_of, study, write
+from tests.record_factory import REALISTIC, diverged, failed, plan_of, record, study, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = [arm for arm in REALISTIC if arm.method in ("dense", "dsc")]
@@ -40,7 +40,7 @@ def test_a_folder_without_records_says_what_to_do(tmp_path, folder):
 
 
 def test_a_field_of_the_table_is_a_field_of_the_schema():
-    made = some()[0]
+    made = record(REALISTIC[0], "topics/gpt", 0)
     for name in records.COLUMNS.values():
         block = made
         for part in name.split("."):

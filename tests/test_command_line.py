@@ -341,7 +341,10 @@ SWEEPS = {
     "seed=range(3)": ["dense"] * 3,
     "model.widths=[8],[16,16]": ["dense model.widths=[8]", "dense model.widths=[16,16]"],
     "dataset=mnist,kmnist model=lenet5": ["dense"] * 2,
-    "experiment=a1_snip_mnist,a7_lottery_mnist": ["dense 6c5017", "dense b3433e"],
+    "experiment=a1_snip_mnist,a7_lottery_mnist": [
+        "dense",
+        "dense recipe.batch_size=128 recipe.steps=17190 recipe.weight_decay=0 recipe.schedule=linear recipe.milestones=[]",
+    ],
     "method=dsc_max,rigl_infobatch": ["dsc_max", "rigl + infobatch"],
     "hydra.sweeper.params={seed:'0,1'}": ["dense"] * 2,
     "seed=0,0": ["dense"],

@@ -13,6 +13,7 @@ from hundredfold.analysis.inert import LEAST_UPDATES
 from hundredfold.replication import config
 from hundredfold.replication.composition import compose
 from hundredfold.replication.structured import register
+from hundredfold.replication.study.job import Job, told_apart
 from hundredfold.replication.study.tuning import load_space
 
 CONF = config.CONF
@@ -150,13 +151,11 @@ def test_every_recipe_says_where_it_comes_from_and_what_to_expect(name):
 
 @pytest.mark.parametrize("study", sorted(STUDIES))
 def test_every_arm_of_a_study_is_a_run_that_can_be_told_from_the_others(study):
-    seen = set()
+    jobs = []
     for task, sweep in tasks(study):
-        for arm in sweep["arms"]:
-            made = experiment(study, sweep, arm)
-            arm_of_report = (task, made.label, made.config["replicate"])
-            assert arm_of_report not in seen, arm_of_report
-            seen.add(arm_of_report)
+        jobs += [Job.of(experiment(study, sweep, arm), task) for arm in sweep["arms"]]
+    arms = [(job.task, job.label, job.replicate) for job in told_apart(jobs)]
+    assert len(set(arms)) == len(arms)
 
 
 @pytest.mark.slow

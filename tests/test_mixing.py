@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hundredfold.methods.tools.mixing.alphabet import characters, plain
-from hundredfold.methods.tools.mixing.contexts import parse
+from hundredfold.methods.tools.mixing.forms import parse
 from hundredfold.methods.tools.mixing.model import Mixing, compile_kernels
 from hundredfold.methods.tools.mixing.options import MixingOptions
 from hundredfold.methods.tools.mixing.passes import run, skip

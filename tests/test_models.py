@@ -60,6 +60,8 @@ def test_logits_have_one_score_for_every_class(name, width):
 
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_every_parameter_receives_a_gradient(name, width):
+    if MODELS[name].learns:
+        pytest.skip("it learns without gradients")
     network = build_small(name, width)
     network(batch_for(name)).logsumexp(-1).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -67,6 +69,8 @@ def test_every_parameter_receives_a_gradient(name, width):
 
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(name, width):
+    if MODELS[name].learns:
+        pytest.skip("it begins with zeros and draws nothing")
     first, again, other = (build_small(name, width, seed) for seed in (0, 0, 1))
     pairs = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from hundredfold.analysis.statistics import (
     Region,
 )
 from hundredfold.analysis.task import Task
+
+if TYPE_CHECKING:
+    from hundredfold.analysis.study import Study
 
 ATTRITION = 0.2  # share of an arm's runs that may be left out of a verdict
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
@@ -58,6 +62,7 @@ class Row:
     evidence: str | None = None
     rival: Row | None = None
     sensitivity: dict[str, tuple[float, str]] = field(default_factory=dict)
+    bound: bool = False  # the true ratio is more than the estimate
     parts: tuple[Row, ...] = ()
 
 
@@ -117,7 +122,8 @@ class Claim:
         minimum_seeds: with fewer, a verdict is indicative at most.
         level: one-sided error rate.
         uses_energy: whether joules enter, so that their evidence and the dense-against-dense control matter.
-        method: whose arms are tested, fixed before the runs.
+        method: whose arms are tested.
+        by_method: the method enters; else the claim is about families or models.
     """
 
     name: str
@@ -133,25 +139,34 @@ class Claim:
     minimum_seeds: int = 5
     level: float = 0.05
     method: str = FLAGSHIP
+    by_method: bool = True
 
-    def rows(self, task: Task) -> list[Row]:
+    def subjects(self, study: Study) -> list[Any]:
+        """What the claim is judged on, one verdict each: the study's tasks, unless it says otherwise."""
+        return study.tasks
+
+    def rows(self, task: Any) -> list[Row]:
         """What each tested arm says."""
         raise NotImplementedError
+
+    def caps(self, task: Any, rows: tuple[Row, ...]) -> tuple[str, ...]:
+        """Why a decided verdict is indicative only."""
+        return _caps(self, task, rows)
 
     def region_for(self, task: Task) -> Region:
         """The region in the unit of a task."""
         return (task.metric == "loss" and self.loss_region) or self.region
 
-    def evaluate(self, task: Task) -> Verdict:
+    def evaluate(self, task: Any) -> Verdict:
         """The verdict of one task by itself, corrected for the number of arms only."""
         rows = tuple(self.rows(task))
         supported = [row.p_supported for row in rows if row.p_supported is not None]
         refuted = [row.p_refuted for row in rows if row.p_refuted is not None]
         p_supported = min(1.0, len(supported) * min(supported)) if supported else None
         p_refuted = max(refuted) if refuted else None
-        statement = (task.metric == "loss" and self.loss_statement) or self.statement
+        statement = (self.loss_statement and task.metric == "loss" and self.loss_statement) or self.statement
         word = _word(p_supported, p_refuted, self.level, rows)
-        return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, _caps(self, task, rows))
+        return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, self.caps(task, rows))
 
 
 def _word(p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...]) -> str:

@@ -5,7 +5,7 @@ An intersection: supported if both halves are, refuted if either is. Expected: r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hundredfold.analysis.claims import accuracy_gain, energy_100x
 from hundredfold.analysis.claims.base import Claim, Row
@@ -18,7 +18,7 @@ class BothAtOnce(Claim):
     """The conjunction of two claims, arm by arm; its regions are theirs."""
 
     def rows(self, task: Task) -> list[Row]:
-        energy, gain = energy_100x.CLAIM.rows(task), accuracy_gain.CLAIM.rows(task)
+        energy, gain = (replace(c.CLAIM, method=self.method).rows(task) for c in (energy_100x, accuracy_gain))
         return [conjunction(*parts) for parts in zip(energy, gain, strict=True)]
 
 

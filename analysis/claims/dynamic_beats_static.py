@@ -47,4 +47,5 @@ CLAIM = DynamicBeatsStatic(
     loss_estimand="difference of test loss, paired by seed, best arm of each family picked on validation",
     region=Region(0.0, strict=True),
     uses_energy=False,
+    by_method=False,
 )

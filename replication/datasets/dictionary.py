@@ -16,7 +16,7 @@ class Dictionary(Corpus):
     """
 
     license: ClassVar[str] = "GPL-2 or later"
-    source: ClassVar[str] = "Debian package dict-gcide 0.48.5"
+    source: ClassVar[str] = "https://packages.debian.org/dict-gcide"
     splits: ClassVar[str] = "39,749,891 / 100,000 / 100,000 bytes"
     file: ClassVar[str] = "texts/dictionary.txt"
     digest: ClassVar[str] = "sha256:eda3bb39a18b7f2c0d43ed77674c5f7d24e68a0053ce1058023fcb729ade6916"

@@ -16,7 +16,7 @@ class Prose(Corpus):
     """
 
     license: ClassVar[str] = "GPL-2"
-    source: ClassVar[str] = "Debian package anarchism 15.3-3"
+    source: ClassVar[str] = "https://packages.debian.org/anarchism"
     splits: ClassVar[str] = "10,995,404 / 100,000 / 100,000 bytes"
     file: ClassVar[str] = "texts/faq.txt"
     digest: ClassVar[str] = "sha256:97bebbea1919cee0aa4c575b5f9a2b130ffb28f2c44678a42694644df7e6bfd1"

@@ -1,17 +1,17 @@
 """A language model of looked-up counts and gated linear mixers: for every token a handful of numbers out of millions."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from hundredfold.methods.tools.mixing.alphabet import characters
-from hundredfold.methods.tools.mixing.model import Mixing as Mixer
-from hundredfold.methods.tools.mixing.model import compile_kernels
 from hundredfold.methods.tools.mixing.options import MixingOptions
 from hundredfold.replication.models.base import Learner, Model
+
+if TYPE_CHECKING:
+    from hundredfold.methods.tools.mixing.model import Mixing as Mixer
 
 MARKS = ("frequencies", "position", "tally")  # of the arrays: what is counted on the way, and no part of the model
 
@@ -19,7 +19,7 @@ MARKS = ("frequencies", "position", "tally")  # of the arrays: what is counted o
 class MixingLM(Learner):
     """The mixing model as a module: its tables and mixers are parameters that share the memory of its arrays."""
 
-    def __init__(self, mixer: Mixer):
+    def __init__(self, mixer: "Mixer"):
         super().__init__()
         self.mixer, self.examples, self.length = mixer, 0, 1
         for name, array in mixer.arrays().items():
@@ -30,6 +30,8 @@ class MixingLM(Learner):
         self.register_load_state_dict_post_hook(lambda module, keys: module.mixer.plant())
 
     def prepare(self):
+        from hundredfold.methods.tools.mixing.model import compile_kernels
+
         compile_kernels()
 
     def attach(self, training):
@@ -70,4 +72,7 @@ class Mixing(MixingOptions, Model):
     small: ClassVar[dict[str, Any]] = {"contexts": ("s1", "s1-2"), "table_bits": 10, "row_bits": 8}
 
     def construct(self, spec, width):
+        from hundredfold.methods.tools.mixing.alphabet import characters
+        from hundredfold.methods.tools.mixing.model import Mixing as Mixer
+
         return MixingLM(Mixer(spec.num_classes if spec.symbols is None else characters(spec.symbols), self))

@@ -127,11 +127,15 @@ def expected(jobs: list[Job], pasts: list[Past]) -> list[Job]:
     return [replace(job, seconds=means.get((job.task, job.label), job.seconds)) for job in jobs]
 
 
-MOST_SHOWN = 3  # settings in a label; where more differ it has the beginning of the arm's identity
+MOST_SHOWN = 3  # settings in a label where arms differ in no more
+MOST_NAMED = 6  # settings in which an arm is unlike most; of more, the label has the beginning of its identity
 
 
 def told_apart(jobs: list[Job]) -> list[Job]:
-    """The jobs, with what differs in the labels of arms that have one label but several configurations."""
+    """The jobs, with what differs in the labels of arms that have one label but several configurations.
+
+    Where many settings differ, an arm's label has those in which it is not like most of them.
+    """
     arms: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for job in jobs:
         arms.setdefault((job.task, job.label), {})[job.arm] = _flat(job.config)
@@ -139,12 +143,15 @@ def told_apart(jobs: list[Job]) -> list[Job]:
 
 
 def _labelled(job: Job, arms: dict[str, dict[str, Any]]) -> Job:
-    own, others = arms[job.arm], [config for arm, config in arms.items() if arm != job.arm]
-    differing = [name for name in own if name != "seed" and any(other.get(name) != own[name] for other in others)]
-    if not differing:
-        return job
+    own = arms[job.arm]
+    columns = {name: [_text(config.get(name)) for config in arms.values()] for name in own if name != "seed"}
+    differing = [name for name, values in columns.items() if len(set(values)) > 1]
+    if len(differing) > MOST_SHOWN:  # of equally many the first
+        differing = [name for name in differing if _text(own[name]) != max(columns[name], key=columns[name].count)]
     texts = [f"{name}={_text(own[name])}" for name in differing]
-    return replace(job, label=f"{job.label} {' '.join(texts) if len(texts) <= MOST_SHOWN else job.arm[:6]}")
+    if not texts:
+        return job
+    return replace(job, label=f"{job.label} {' '.join(texts) if len(texts) <= MOST_NAMED else job.arm[:6]}")
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

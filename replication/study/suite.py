@@ -64,6 +64,7 @@ class Study:
     title: str
     sweeps: tuple[Sweep, ...]
     budgets: Any = None  # name -> Budget
+    judge: tuple[str, ...] = ()  # methods that the claims are about; none: `dsc`, or without it all that select
 
     def __post_init__(self):
         if not self.sweeps:
@@ -83,6 +84,7 @@ class Suite:
     jobs: list[Job]
     scaled: str | None = None  # how a budget has scaled the study down, in one sentence
     config_dir: Path | None = None  # further folder of configurations that it comes from
+    judge: tuple[str, ...] = ()  # methods that the claims are about
 
 
 def load_suite(name: str, results: str, budget: str | None = None, config_dir: Path | None = None) -> Suite:
@@ -108,8 +110,8 @@ def load_suite(name: str, results: str, budget: str | None = None, config_dir: P
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path.parent.name}/{path.name}: {sentence(error)}") from None
     if chosen is None:
-        return Suite(name, study.title, jobs, config_dir=config_dir)
-    return Suite(f"{name}-{budget}", study.title, jobs, _sentence(budget, chosen, study), config_dir)
+        return Suite(name, study.title, jobs, None, config_dir, study.judge)
+    return Suite(f"{name}-{budget}", study.title, jobs, _sentence(budget, chosen, study), config_dir, study.judge)
 
 
 def _path(name: str, config_dir: Path | None) -> Path:

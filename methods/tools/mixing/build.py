@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hundredfold.methods.tools.mixing import contexts, gates, maps, match, network, tables
+from hundredfold.methods.tools.mixing import forms, gates, maps, match, network, tables
 from hundredfold.methods.tools.mixing.alphabet import Alphabet
 from hundredfold.methods.tools.mixing.lanes import aligned
 from hundredfold.methods.tools.mixing.options import MixingOptions
@@ -41,15 +41,8 @@ def sizes(options: MixingOptions) -> Sizes:
 
 
 def window_contexts(options: MixingOptions) -> list[int]:
-    """The contexts that are counted in the window, by their place.
-
-    Raises:
-        ValueError: one that is not among the contexts.
-    """
+    """The contexts that are counted in the window, by their place."""
     names = options.contexts if options.window_contexts is None else options.window_contexts
-    for name in names:
-        if name not in options.contexts:
-            raise ValueError(f"window_contexts: {name!r} is not among contexts={', '.join(options.contexts)}")
     return [options.contexts.index(name) for name in names]
 
 
@@ -60,7 +53,7 @@ def build(alphabet: Alphabet, options: MixingOptions, frequencies: np.ndarray) -
         frequencies: whole numbers [V]; the tree suits them.
     """
     tree = huffman(frequencies)
-    read = contexts.parse(options.contexts)
+    read = forms.parse(options.contexts)
     runs = match.matches(options.match, options.match_bits)
     counted = tables.tables(options.table_bits, tree.num_groups)
     rates = options.start, options.final_share, options.limit, options.upper_rate, options.final_rate
@@ -69,16 +62,16 @@ def build(alphabet: Alphabet, options: MixingOptions, frequencies: np.ndarray) -
     return Parts(tree, alphabet, read, counted, runs, _network(options, tree, read), settings)
 
 
-def _network(options: MixingOptions, tree: Tree, read: contexts.Contexts) -> network.Network:
+def _network(options: MixingOptions, tree: Tree, read: forms.Contexts) -> network.Network:
     """Mixers and maps of zeros: all weights are offsets from their start."""
     size = sizes(options)
-    values = dict(zip(contexts.FEATURES, contexts.feature_sizes(tree.num_symbols), strict=True))
+    values = dict(zip(forms.FEATURES, forms.feature_sizes(tree.num_symbols), strict=True))
     values |= {"node": tree.num_nodes, "depth": gates.DEEPEST + 1, "match": match.BUCKETS}
     values["order"] = int(read.order.max(initial=0)) + 1
     most = 1 << options.row_bits
-    first = gates.parse(options.gates, values, most, "gates")
-    second = gates.parse(("",), values, most, "gates")
-    final = gates.parse(options.finals, values, most, "finals")
+    first = gates.parse(options.gates, values, most)
+    second = gates.parse(("",), values, most)
+    final = gates.parse(options.finals, values, most)
     states = maps.states(size.contexts + size.local + 1)
     states.chance[(size.contexts + size.local) * network.PAIRS :] = MATCH_IS_RIGHT
     return network.Network(

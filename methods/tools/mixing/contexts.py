@@ -1,82 +1,24 @@
 """What a prediction may look at: hashes of the symbols, words and columns before a position.
 
-A context is written as its parts, separated by spaces: "s1-4" the last four symbols, "s2-3" the two before the last,
-"w0" the word so far, "w0-1" that and the word before, "c" the column (symbols since the line began), "c/3" the column
-in steps of three. "w0 s1" is the word so far with the last symbol, which tells one gap between words from another.
-
-Legend: N contexts, B positions of a block, U parts of all contexts.
+Legend: N contexts, B positions of a block, U parts of all contexts; forms.py says how one is written.
 Source: Mahoney 2005, "Adaptive weighing of context models for lossless data compression" (orders, words, sparse ones).
 """
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import numpy as np
 
 from hundredfold.methods.tools.mixing.alphabet import Alphabet
+from hundredfold.methods.tools.mixing.forms import COLUMN, LONGEST_COLUMN, LONGEST_WORD, SYMBOL, WORD
 from hundredfold.methods.tools.mixing.lanes import inlined, kernel
 
-SYMBOL, WORD, COLUMN = range(3)  # kinds of parts
-PART = re.compile(r"(?P<kind>[sw])(?P<first>\d+)(-(?P<last>\d+))?|(?P<column>c)(/(?P<step>[1-9]\d*))?")
-MOST_BACK = {"s": 64, "w": 2}
-LONGEST_COLUMN, LONGEST_WORD = 63, 15  # larger ones count as these
 WORDS = 3  # hashes of words kept: the one so far and two before
 
-FEATURES = ("last", "last2", "word", "line")  # of a position, to choose weights by
 PHI = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: multiplicative hashing
 SEED = np.uint64(0xD1B54A32D192ED03)
 FOLD = np.uint64(29)
-
-
-class Contexts(NamedTuple):
-    """N contexts as lists of parts.
-
-    Attributes:
-        first: int64 [N + 1]; where the parts of each context begin.
-        kind: int64 [U]; SYMBOL, WORD or COLUMN.
-        value: int64 [U]; symbols back from 1, words back from 0, or the step of columns.
-        order: int64 [N]; symbols of a context of nothing but the last ones, else 0.
-    """
-
-    first: np.ndarray
-    kind: np.ndarray
-    value: np.ndarray
-    order: np.ndarray
-
-
-def parse(texts: tuple[str, ...]) -> Contexts:
-    """Read contexts from their text forms.
-
-    Raises:
-        ValueError: a part that is none of the forms above, or that looks back too far or at nothing.
-    """
-    first, kinds, values, order = [0], [], [], []
-    for text in texts:
-        for part in text.split():
-            found = PART.fullmatch(part)
-            if found is None:
-                raise ValueError(f"contexts: {part!r} is no part of a context; write s1-4, w0-1, c or c/3")
-            if found["column"]:
-                kinds.append(COLUMN)
-                values.append(int(found["step"] or 1))
-                continue
-            low, high = int(found["first"]), int(found["last"] or found["first"])
-            if not (found["kind"] == "w" or low) or not low <= high <= MOST_BACK[found["kind"]]:
-                raise ValueError(f"contexts: {part!r} reaches from {low} to {high}; symbols are 1-64, words 0-2")
-            back = range(low, high + 1)
-            kinds += [SYMBOL if found["kind"] == "s" else WORD] * len(back)
-            values += back
-        plain = re.fullmatch(r"s1(-(\d+))?", text.strip())
-        order.append(int(plain[2] or 1) if plain else 0)
-        first.append(len(kinds))
-    return Contexts(*(np.array(column, np.int64) for column in (first, kinds, values, order)))
-
-
-def feature_sizes(num_symbols: int) -> tuple[int, ...]:
-    """How many values each of FEATURES has; a symbol may be missing, before the text begins."""
-    return num_symbols + 1, num_symbols + 1, LONGEST_WORD + 1, LONGEST_COLUMN + 1
 
 
 class Reader(NamedTuple):

@@ -1,9 +1,5 @@
 """Which weights, or which final map, a decision uses: a row chosen by what is known of position and decision.
 
-A gate is written as its features: "node last" has a row for each node of the tree and each last symbol. Features of a
-position are contexts.FEATURES; those of a decision are `node`, `depth` (decisions before it), `order` (symbols of the
-longest context that was seen at this node) and `match` (what the longest match expects, and how long it is).
-
 Legend: K gates, F features.
 Source: gating by context as in gated linear networks, Veness et al. 2019, arXiv:1910.01526, section 2; weight sets
 chosen by a context, Mahoney 2005.
@@ -15,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hundredfold.methods.tools.mixing.contexts import FEATURES, PHI
+from hundredfold.methods.tools.mixing.contexts import PHI
+from hundredfold.methods.tools.mixing.forms import FEATURES, OF_DECISION
 from hundredfold.methods.tools.mixing.lanes import inlined
 
-OF_DECISION = ("node", "depth", "order", "match")
 DEEPEST = 15  # depths beyond count as this
 HIGH = np.uint64(40)
 
@@ -39,23 +35,18 @@ class Gates(NamedTuple):
     hashed: np.ndarray
 
 
-def parse(texts: tuple[str, ...], sizes: dict[str, int], most_rows: int, option: str) -> Gates:
+def parse(texts: tuple[str, ...], sizes: dict[str, int], most_rows: int) -> Gates:
     """Read gates from their text forms; the rows of one follow those of the gate before.
 
     Args:
         sizes: values that each feature has.
         most_rows: a power of two; gates of more combinations are hashed into so many rows.
-        option: where the texts come from, for messages.
-    Raises:
-        ValueError: an unknown feature.
     """
     names = (*FEATURES, *OF_DECISION)
     stride = np.zeros((len(texts), len(names)), np.int64)
     combinations = np.ones(len(texts), np.int64)
     for k, text in enumerate(texts):
         for feature in text.split():
-            if feature not in names:
-                raise ValueError(f"{option}: {feature!r} is no feature; choose among {', '.join(names)}")
             stride[k, names.index(feature)] = combinations[k]
             combinations[k] *= sizes[feature]
     rows = np.minimum(combinations, most_rows)

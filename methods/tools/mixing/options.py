@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from hundredfold.methods.options import Count, CountOrZero, Fraction, FractionOrZero, Strength, Within, check_options
+from hundredfold.methods.tools.mixing.forms import check_gates, parse
 
 
 @dataclass(frozen=True)
 class MixingOptions:
-    """What is looked up, how it is mixed, and how fast it learns; see contexts.py and gates.py for the text forms."""
+    """What is looked up, how it is mixed, and how fast it learns; see forms.py for how they are written."""
 
     contexts: tuple[str, ...] = (
         *("s1", "s1-2", "s1-3", "s1-4", "s1-5", "s1-6"),
@@ -43,3 +44,9 @@ class MixingOptions:
             raise ValueError("confident=True: needs probabilities; use counts=learned")
         if not (self.contexts and self.gates):
             raise ValueError("contexts and gates: expected at least one of each")
+        parse(self.contexts)
+        check_gates(self.gates, "gates")
+        check_gates(self.finals, "finals")
+        for name in self.window_contexts or ():
+            if name not in self.contexts:
+                raise ValueError(f"window_contexts: {name!r} is not among contexts={', '.join(self.contexts)}")

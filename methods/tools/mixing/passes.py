@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hundredfold.methods.tools.mixing.alphabet import Alphabet
-from hundredfold.methods.tools.mixing.contexts import FEATURES, Contexts, Reader, hash_contexts
+from hundredfold.methods.tools.mixing.contexts import Reader, hash_contexts
+from hundredfold.methods.tools.mixing.forms import FEATURES, Contexts
 from hundredfold.methods.tools.mixing.gates import by_position
 from hundredfold.methods.tools.mixing.lanes import inlined, kernel
 from hundredfold.methods.tools.mixing.match import Matches, expect, expected_bit, remember

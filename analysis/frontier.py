@@ -1,0 +1,214 @@
+"""Energy to a loss on one text, whatever the model: arms that look up, against dense networks of every size and family.
+
+The rival of a loss is the dense run of least energy that reaches it; between two runs nothing is interpolated. Where no
+run reaches it, the ratio is more than the most energy tried. Losses are those of the test text read on from beginning
+to end (`quality.read_on`), so that every model has all the context that it can use.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hundredfold.analysis import formatting, statistics
+from hundredfold.analysis.arm import MEASURED_ALIKE, UNMETERED, differing
+from hundredfold.analysis.statistics import Estimate
+
+LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
+DENSE_FAMILIES = ("dense", "dense_control")
+ALIKE = ("data_fingerprint", "precision", "budget", *MEASURED_ALIKE)  # of runs on one text that are compared
+
+
+class Ratio(NamedTuple):
+    """Joules of the least dense run that reaches an arm's loss, over those of the arm; one value a seed.
+
+    Attributes:
+        bound: no dense run of some seed reaches it, so that the ratio is more than these values.
+        refused: why pairs of runs were left out.
+    """
+
+    values: np.ndarray
+    bound: bool
+    refused: tuple[str, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        return statistics.geometric_mean(self.values)
+
+    @property
+    def text(self) -> str:
+        """The ratio in words."""
+        if not len(self.values):
+            return formatting.UNKNOWN
+        return ("more than " if self.bound else "") + formatting.quantity(self.estimate.value, "ratio")
+
+
+class Point:
+    """One configuration on a text, over its seeds.
+
+    Attributes:
+        runs: those that finished with a known energy, by seed.
+    """
+
+    def __init__(self, name: str, runs: pd.DataFrame):
+        first = runs.iloc[0]
+        self.name, self.model = name, str(first.model)
+        self.looks_up = first.model in LOOK_UP_MODELS or first.method in LOOK_UP_METHODS
+        self.dense = first.family in DENSE_FAMILIES and not self.looks_up
+        self.deterministic = first.model in LOOK_UP_MODELS  # one seed stands for all
+        self.runs = runs.set_index("seed").sort_index()
+
+    def mean(self, column: str) -> float:
+        """Mean over its runs."""
+        return float(self.runs[column].mean())
+
+    @property
+    def joules(self) -> float:
+        return self.mean("training_j")
+
+    @property
+    def loss(self) -> float:
+        return self.mean("text_loss")
+
+    @cached_property
+    def by_seed(self) -> dict[int, Any]:
+        """seed -> the run."""
+        return {run.Index: run for run in self.runs.itertuples()}
+
+    def at(self, seed: int) -> Any | None:
+        """The run that stands for a seed."""
+        return next(iter(self.by_seed.values())) if self.deterministic else self.by_seed.get(seed)
+
+
+class Frontier:
+    """All that was run on one text.
+
+    Attributes:
+        points: configurations, by rising energy.
+    """
+
+    def __init__(self, name: str, runs: pd.DataFrame):
+        self.name, self.runs = name, runs
+        groups = runs.groupby(["model", "label"], sort=True)
+        self.points = sorted((Point(_named(*key), group) for key, group in groups), key=lambda point: point.joules)
+
+    @property
+    def look_ups(self) -> list[Point]:
+        """Arms that look up."""
+        return [point for point in self.points if point.looks_up]
+
+    @property
+    def dense(self) -> list[Point]:
+        """Dense networks of every size."""
+        return [point for point in self.points if point.dense]
+
+    @property
+    def envelope(self) -> list[Point]:
+        """Dense networks that no cheaper one equals, by rising energy."""
+        best: list[Point] = []
+        for point in self.dense:
+            if not best or point.loss < best[-1].loss:
+                best.append(point)
+        return best
+
+    @property
+    def best_dense(self) -> Point | None:
+        """The dense network of least loss, at whatever energy; chosen on the validation text."""
+        return min(self.dense, key=lambda point: point.mean("text_validation_loss"), default=None)
+
+    def ratio(self, arm: Point) -> Ratio:
+        """Energy of the best dense run that reaches the arm's loss, over the arm's energy."""
+        values, bound, refused = [], False, []
+        for seed in sorted({seed for point in self.dense for seed in point.by_seed}):
+            own = arm.at(seed)
+            if own is None:
+                continue
+            runs, reasons = _alike(own, [point.by_seed[seed] for point in self.dense if seed in point.by_seed])
+            refused += reasons
+            if not runs:
+                continue
+            reached = [run.training_j for run in runs if run.text_loss <= own.text_loss]
+            bound |= not reached
+            values.append((min(reached) if reached else max(run.training_j for run in runs)) / own.training_j)
+        return Ratio(np.array(values, dtype=float), bound, tuple(dict.fromkeys(refused)))
+
+
+def frontiers(runs: pd.DataFrame) -> list[Frontier]:
+    """One for every text and size of it on which an arm that looks up stands beside a dense network."""
+    known = runs[(runs.status == "finished") & runs.text_loss.notna() & runs.training_j.notna() & (runs.replicate == 0)]
+    known = known[(known.unmetered_fraction <= UNMETERED) & ~known.simulated.astype(bool)]
+    groups = known.assign(size=known.characters.fillna(np.inf)).groupby(["dataset", "size"], sort=True)
+    found = [Frontier(_text_name(dataset, size), group) for (dataset, size), group in groups]
+    return [frontier for frontier in found if frontier.look_ups and frontier.dense]
+
+
+def _alike(own: Any, others: list[Any]) -> tuple[list[Any], list[str]]:
+    """Runs whose joules may stand beside those of an arm, and why others may not."""
+    reasons = [differing(own, other, ALIKE) for other in others]
+    kept = [other for other, reason in zip(others, reasons, strict=True) if reason is None]
+    return kept, [reason for reason in reasons if reason]
+
+
+def _text_name(dataset: str, characters: float) -> str:
+    return dataset if np.isinf(characters) else f"{dataset}, {characters / 1e6:g} MB"
+
+
+def _named(model: str, label: str) -> str:
+    """Model and what sets the arm apart, without the groups of its options."""
+    words = [word.rpartition(".")[2] if "=" not in word else _option(word) for word in label.split(" ")]
+    kept = [word for word in words if word and word != "dense" and not word.startswith("characters=")]
+    return " ".join([model, *kept])
+
+
+def _option(word: str) -> str:
+    name, _, value = word.partition("=")
+    return f"{name.rpartition('.')[2]}={value}"
+
+
+def table(frontier: Frontier) -> pd.DataFrame:
+    """Every configuration: energy, losses, what a prediction costs, and the ratio of those that look up."""
+    best, rows = frontier.best_dense, []
+    for point in sorted(frontier.points, key=lambda point: point.loss):
+        cpu = point.mean("text_cpu_s") / point.mean("text_predictions")
+        rows.append(
+            {
+                "Arm": point.name + ("" if point.dense else " *"),
+                "n": str(len(point.runs)),
+                "Training, J": formatting.number(point.joules),
+                "CPU s": formatting.number(point.mean("training_cpu_s")),
+                "Test loss read on, nats": formatting.quantity(point.loss, "loss"),
+                "Validation": formatting.quantity(point.mean("text_validation_loss"), "loss"),
+                "In windows": formatting.quantity(point.mean("test_loss"), "loss"),
+                "CPU µs a prediction": formatting.number(1e6 * cpu),
+                "Parameters": formatting.number(point.mean("total_parameters")),
+                "Best dense run of this loss": frontier.ratio(point).text if point.looks_up else formatting.DASH,
+                "Loss less that of the best dense": formatting.quantity(point.loss / best.loss - 1, "relative")
+                if point.looks_up and best is not None
+                else formatting.DASH,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def finding(frontier: Frontier) -> str:
+    """One sentence: the plain look-up arm beside the best dense network."""
+    arm, best = plain(frontier), frontier.best_dense
+    if arm is None or best is None:
+        return ""
+    loss = formatting.quantity(arm.loss, "loss")
+    joules = f"{formatting.number(arm.joules, 2)} J"
+    ratio = frontier.ratio(arm)
+    if ratio.bound:
+        rival = f"no dense network reached it with up to {formatting.number(max(p.joules for p in frontier.dense))} J"
+        told = f"{rival} ({ratio.text}); the best of them, {best.name}, ended at {formatting.quantity(best.loss, 'loss')}"
+    else:
+        told = f"the cheapest dense network that reached it took {ratio.text} as much"
+    return f"On {frontier.name}, {arm.name} reached {loss} nats with {joules}: {told}."
+
+
+def plain(frontier: Frontier) -> Point | None:
+    """The arm that a claim is about: the look-up model with its default options."""
+    return next((point for point in frontier.look_ups if point.name in LOOK_UP_MODELS), None)

@@ -1,0 +1,110 @@
+"""Energy to a loss, whatever the model: made-up records on one text."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from hundredfold.analysis import claims, frontier, records, report
+from hundredfold.analysis.study import Study
+from tests.record_factory import Arm, record, write
+
+
+def run(model, joules, loss, seed=0, name="", **environment):
+    """A record of `model` on the text of topics."""
+    made = record(Arm("dense", "dense"), "topics/gpt", seed)
+    made |= {"model": model, "task": f"topics/{model}", "label": f"dense{name}"}
+    made["run_id"] = f"{hash((model, name, seed)) % 16**12:012x}"
+    made["quality"]["read_on"] = copy.deepcopy(made["quality"]["read_on"])
+    for split in ("validation", "test"):
+        made["quality"]["read_on"][split]["loss"] = loss
+    factor = joules / made["energy"]["training_j"]
+    made["energy"]["training_j"] = joules
+    made["energy"]["phases_j"] = {phase: value * factor for phase, value in made["energy"]["phases_j"].items()}
+    made["environment"] |= environment
+    return made
+
+
+def text(tmp_path, made):
+    study = Study(records.load(write(made, tmp_path)))
+    (found,) = study.frontiers
+    return study, found
+
+
+NETWORKS = [run("gru", 100, 1.9), run("gru", 1000, 1.6, name=" recipe.steps=7"), run("lstm", 4000, 1.5)]
+
+
+def test_the_rival_is_the_cheapest_dense_run_that_reaches_the_loss(tmp_path):
+    _, found = text(tmp_path, [run("mixing", 2, 1.65), *NETWORKS])
+    ratio = found.ratio(frontier.plain(found))
+    assert (ratio.text, ratio.bound) == ("500x", False)  # 1,000 J, though 1.65 lies between 1.9 and 1.6
+
+
+def test_a_loss_that_no_run_reaches_gives_a_bound(tmp_path):
+    study, found = text(tmp_path, [run("mixing", 5, 1.4), *NETWORKS])
+    assert found.ratio(frontier.plain(found)).text == "more than 800x"
+    assert "no dense network reached it with up to 4,000 J" in frontier.finding(found)
+    assert [point.name for point in found.envelope] == ["gru", "gru steps=7", "lstm"]
+
+
+@pytest.mark.parametrize(
+    ("joules", "loss", "word"),
+    [(1, 1.65, "supported"), (100, 1.65, "refuted"), (1, 1.4, "supported"), (100, 1.4, "inconclusive")],
+)
+def test_a_bound_can_support_the_claim_and_never_refute_it(tmp_path, joules, loss, word):
+    networks = [run("gru", 1000 * (1 + seed / 50), 1.6, seed) for seed in range(5)]
+    study, _ = text(tmp_path, [run("mixing", joules, loss), *networks])
+    (verdict,) = claims.judge(study)
+    assert (verdict.claim.name, verdict.word) == ("hundredfold_at_equal_loss", word)
+    assert verdict.rows[0].bound == (loss == 1.4)
+
+
+@pytest.mark.parametrize(
+    "change", [{"data_fingerprint": "0" * 12}, {"precision": "bfloat16"}, {"threads": 2}, {"device_key": "0" * 12}]
+)
+def test_a_network_of_another_setting_is_no_rival(tmp_path, change):
+    study, found = text(tmp_path, [run("mixing", 5, 1.4), NETWORKS[0], run("lstm", 4000, 1.3, **change)])
+    ratio = found.ratio(frontier.plain(found))
+    assert ratio.text == "more than 20.0x"
+    assert next(iter(change)).replace("_", " ") in ratio.refused[0]
+
+
+def test_unmetered_and_diverged_runs_are_left_out(tmp_path):
+    lost = run("lstm", 4000, 1.3)
+    lost["energy"]["unmetered_fraction"] = 0.5
+    _, found = text(tmp_path, [run("mixing", 5, 1.4), NETWORKS[0], lost])
+    assert [point.name for point in found.points] == ["mixing", "gru"]
+
+
+def test_every_size_of_a_text_is_a_text_of_its_own(tmp_path):
+    made = [run("mixing", 5, 1.4), *NETWORKS]
+    smaller = copy.deepcopy(made)
+    for one in smaller:
+        one["config"]["dataset"]["characters"] = 1_100_000
+        one["run_id"] = f"{int(one['run_id'], 16) ^ 1:012x}"
+        one["label"] += " dataset.characters=1100000"
+    study = Study(records.load(write(made + smaller, tmp_path)))
+    assert [found.name for found in study.frontiers] == ["topics, 1.1 MB", "topics"]
+    assert all(len(found.points) == 4 for found in study.frontiers)
+    assert frontier.plain(study.frontiers[0]).name == "mixing"
+
+
+def test_the_page_shows_the_finding_the_table_and_the_plot(tmp_path):
+    results = write([run("mixing", 5, 1.4), *NETWORKS], tmp_path / "results")
+    report.build(results, tmp_path / "report", "quick")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "more than 800x" in page and "Energy to a loss, topics" in page and "not measured</span>" not in page
+    assert (tmp_path / "report" / "plots" / "frontier-topics.png").stat().st_size > 10_000
+    table = (tmp_path / "report" / "tables" / "frontier-topics.md").read_text()
+    assert table.index("mixing *") < table.index("lstm") < table.index("gru")
+
+
+def test_several_methods_each_get_every_verdict(tmp_path):
+    arms = [Arm("dense", "dense"), Arm("dense", "dense", replicate=1)]
+    arms += [Arm(name, "selective", {"density": 0.5}, 2.0, 0.0) for name in ("mine", "yours", "theirs")]
+    made = [record(arm, "digits/mlp", seed, 0.001 * seed) for arm in arms for seed in range(5)]
+    study = Study(records.load(write(made, tmp_path)))
+    found = claims.judge(study)
+    assert {v.claim.method for v in found if v.claim.by_method} == {"mine", "yours", "theirs"}
+    assert sum(v.claim.name == "any_saving" and v.word == "supported" for v in found) == 3
+    assert np.all([v.claim.method == "mine" for v in claims.judge(study, ["mine"]) if v.claim.by_method])
