@@ -68,6 +68,9 @@ class Method:
         """The methods that decide; more than one in a stack."""
         return (self,)
 
+    def prepare(self) -> None:
+        """Get ready without reading the model or the data, such as by compiling; a loop calls it outside the meter."""
+
     def positions(self, steps: int) -> range | list[int]:
         """Position in the schedule of every training step; as many as there are training steps.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from hundredfold.methods.base import Diverged
 from hundredfold.methods.execution.loss import cross_entropy
 from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.storage.choice import prepare_storage
 from hundredfold.methods.views import Batch
 from hundredfold.replication.config import Experiment, Recipe
 from hundredfold.replication.datasets.base import DataSpec, Split
@@ -95,6 +96,10 @@ class TrainingModule(L.LightningModule):
         self.total_steps = experiment.steps
         self.rates = experiment.learning_rates()
         seed, method = experiment.seed, experiment.method
+        for member in method.members():
+            member.prepare()
+        if experiment.stores:
+            prepare_storage(experiment.trainer.storage)
         torch.manual_seed(stream(seed, "init"))
         self.device_of_run = torch.device(experiment.trainer.device)
         self.model = experiment.model.build(spec, width=method.width).to(self.device_of_run)

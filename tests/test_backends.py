@@ -2,6 +2,9 @@
 
 import copy
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -125,6 +128,42 @@ def test_block_sparse_equals_masked_on_any_blocks(rows, columns, side, tokens, d
     mask = blocks.repeat_interleave(side, 0).repeat_interleave(side, 1)
     layer, weight, bias = pair("block_sparse", mask)
     assert_same_products(layer, weight, bias, mask, mask, torch.randn(2, tokens, columns * side))
+
+
+CSR_RUN = """
+import tempfile
+from hundredfold.methods.execution.kernels import csr_kernels
+from hundredfold.replication.composition import compose
+from hundredfold.replication.run import run
+seen = []
+measured = csr_kernels._compiled
+def watched(product, width):
+    kernel = measured(product, width)
+    seen.append((product, width, len(kernel.signatures)))
+    return kernel
+with tempfile.TemporaryDirectory() as folder:
+    given = ["method=random_erk", "method.density=0.1", "trainer.storage=csr", "recipe.steps=20"]
+    from hundredfold.replication import module
+    begin = module.TrainingModule.train_steps
+    def train_steps(self, start, stop):
+        csr_kernels._compiled = watched
+        return begin(self, start, stop)
+    module.TrainingModule.train_steps = train_steps
+    record = run(compose(["dataset=digits", *given, "trainer.segments=1", f"results={folder}"])).record
+assert seen and all(count == 1 for _, _, count in seen), seen  # compiled before the first step
+print("weights", record["weights_sha256"])
+"""
+
+
+@pytest.mark.slow
+def test_fresh_and_kept_kernels_give_the_same_bits_and_no_step_compiles(tmp_path):
+    """Freshly compiled code and code from the cache once summed in different orders."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    fresh, kept = (
+        subprocess.run([sys.executable, "-c", CSR_RUN], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert fresh.stdout.splitlines()[-1].startswith("weights") and fresh.stdout == kept.stdout
 
 
 def threads_after_a_product(sender, tokens):

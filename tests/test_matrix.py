@@ -15,14 +15,14 @@ from tests.conformance import selected, small_options
 
 STEPS, BATCH = 24, 4  # of the schedule, of which three steps are taken
 METHODS = {n: c for n, c in registry("method").items()}
-MODELS = registry("model")
+MODELS = {name: made for name, made in registry("model").items() if not made.learns}
 UNITS = {n for n, c in METHODS.items() if "units" in selected(c())}
 FEED_FORWARD = {"dsc_input", "moe"}
 WEIGHTS = {n for n, c in METHODS.items() if {"weights", "operands"} & selected(c())} | {"placebo", "random_twin"}
 BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
-QUICK = {"gru", "mlp", "small_cnn"}
+QUICK = {"gru", "lstm", "mlp", "small_cnn"}
 CNNS = {"lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn"}
 
 
@@ -87,7 +87,7 @@ def expected_refusals(name):
         refused = refused | IMAGE_ONLY
     if name in CNNS - {"lenet5"}:  # no hidden neurons of linear layers
         refused = refused | FEED_FORWARD
-    if name == "gru":  # no prunable layer, no group of units
+    if name in ("gru", "lstm"):  # no prunable layer, no group of units
         refused = refused | UNITS | WEIGHTS | FEED_FORWARD
     return refused
 

@@ -129,8 +129,36 @@ def test_what_is_no_language_model_is_refused():
         Session(model, Memory(), torch.optim.SGD(model.parameters()), total_steps=1, training=Batch(TOKENS, TARGETS))
 
 
-@pytest.mark.parametrize("options", [{"kind": "mixed"}, {"discount": 1.5}, {"order": 1}, {"top": 65}])
+@pytest.mark.parametrize("options", [{"kind": "nothing"}, {"discount": 1.5}, {"order": 1}, {"top": 65}])
 def test_bad_options_are_answered_with_the_value(options):
     name, value = next(iter(options.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):
         Memory(**options)
+
+
+def test_mixed_tables_add_what_follows_elsewhere_in_the_text():
+    training = Training(Memory(kind="mixed"))
+    head = training.model.lm_head
+    assert head.left_out.shape == (*training.inputs.shape, 8)
+    torch.testing.assert_close(head.left_out.float().exp().sum(-1), torch.ones(training.inputs.shape), atol=2e-2, rtol=0)
+    assert training.session.selection_flops == head.mixer.cost().executed > 0
+    ids = torch.tensor([3, 0])
+    training.session.backward(training.inputs[ids], training.targets[ids], ids)
+    training.model.eval()
+    with torch.no_grad():
+        logits = training.model(training.inputs[:1])
+    hidden = logits[0] - torch.from_numpy(head.mixer.log_probabilities(training.inputs[0].numpy(), 1)).float()
+    assert hidden.abs().max() < 5  # what the network adds
+
+
+def test_mixed_tables_need_the_rows_of_a_batch():
+    training = Training(Memory(kind="mixed"))
+    with pytest.raises(ValueError, match="leaves out the rows of the batch"):
+        training.session.backward(training.inputs[:2], training.targets[:2])
+
+
+def test_mixed_tables_are_saved_with_the_network():
+    first, second = Training(Memory(kind="mixed")), Training(Memory(kind="mixed"))
+    first.model.lm_head.mixer.arrays()["chance"][:] = 0.25
+    second.model.load_state_dict(first.model.state_dict())
+    assert (second.model.lm_head.mixer.parts.network.states.chance == 0.25).all()

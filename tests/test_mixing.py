@@ -272,3 +272,21 @@ def test_compiling_once_is_enough_for_every_model():
     known = len(run.signatures), len(skip.signatures)
     trained("all").score(noisy(50), adaptive=True)
     assert (len(run.signatures), len(skip.signatures)) == known
+
+
+def test_what_is_left_out_is_not_looked_up_and_comes_back():
+    """A block of symbols that occur nowhere else: left out, nothing of it is known."""
+    letters = np.random.default_rng(0).permutation(np.tile(np.arange(8), 25))
+    tokens = np.concatenate([letters % 4, 4 + letters % 4, letters % 4])
+    model = Mixing(8, MixingOptions(**SMALL))
+    model.fit(tokens, 200)
+    before = model.state_dict()
+    blocks = list(model.left_out(200))
+    after = model.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before.keys() - {"tally"})
+    logs = np.concatenate(blocks)
+    assert np.exp(logs).sum(axis=1) == pytest.approx(np.ones(600), abs=1e-6)
+    own = -logs[np.arange(600), tokens]
+    known = model.score(tokens)
+    assert own[200:400].mean() > known[200:400].mean() + 0.5
+    assert own[:200].mean() < own[200:400].mean() - 0.5

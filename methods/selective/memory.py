@@ -1,8 +1,10 @@
 """Parameters that are looked up, not multiplied: capacity at almost no FLOPs for any language model of the suite.
 
-Three kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
+Four kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
 to their log-probabilities, weighted by a learned gate, and in training every position's own occurrence is left out of
-its rows, or the gate would trust what it will not have later. `hashed`: learned rows for the hashes of the last 2 to
+its rows, or the gate would trust what it will not have later. `mixed`: a mixing model reads the training split before the first step, and its log-probabilities are
+added to the network's logits, so that the network learns what the tables do not know; in training every window's own
+counts are left out. `hashed`: learned rows for the hashes of the last 2 to
 `order` tokens, added to the token embedding. `product_keys`: a layer of values found by product keys, added to what
 the head reads. Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
 
@@ -16,8 +18,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +29,12 @@ from hundredfold.methods.execution.parts import Modules, Part
 from hundredfold.methods.options import Count, Fraction, Within
 from hundredfold.methods.tools.ngram_tables import NgramTables
 from hundredfold.methods.views import Batch, Site
+
+if TYPE_CHECKING:
+    from hundredfold.methods.tools.mixing.model import Mixing
+
+
+MOST_BYTES = 2**32  # of the log-probabilities that kind=mixed keeps
 
 
 class CountedHead(nn.Module):
@@ -47,6 +56,33 @@ class CountedHead(nn.Module):
             self.site.charge(2.0 * log_p.numel() * (self.tables.order + 1))
         gate = self.gate(h) + self.trust[known].view(*h.shape[:-1], 1)
         return self.head(h) + gate * log_p.view(*h.shape[:-1], -1).to(h.dtype)
+
+
+class MixedHead(nn.Module):
+    """Logits of a head plus the log-probabilities of a mixing model that has learned the training split.
+
+    Args:
+        left_out: half [N, L, V]; of the training windows, as if their part of the text had not been counted.
+    """
+
+    def __init__(self, head: nn.Linear, mixer: Mixing, left_out: Tensor, site: Site):
+        super().__init__()
+        self.head, self.mixer, self.left_out, self.site = head, mixer, left_out, site
+        self.tokens: Tensor | None = None
+        self.learned = nn.Module()
+        for name, array in mixer.arrays().items():
+            self.learned.register_buffer(name, torch.from_numpy(array))
+        self.register_load_state_dict_post_hook(lambda module, keys: module.mixer.plant())
+
+    def forward(self, h: Tensor) -> Tensor:
+        batch = self.site.batch()
+        if batch is None:
+            logs = torch.from_numpy(np.stack([self.mixer.log_probabilities(row, 1) for row in self.tokens.numpy()]))
+        elif batch.ids is None:
+            raise ValueError("memory: kind=mixed leaves out the rows of the batch; call session.backward(x, y, ids)")
+        else:
+            logs = self.left_out[batch.ids]
+        return self.head(h) + logs.to(h.dtype)
 
 
 class HashedGrams(nn.Module):
@@ -100,7 +136,7 @@ class Memory(Method):
     extra_cost = "building and reading the tables"
     small: ClassVar[dict[str, Any]] = {"order": 3, "rows": 64}
 
-    kind: Literal["counted", "hashed", "product_keys"] = "counted"
+    kind: Literal["counted", "mixed", "hashed", "product_keys"] = "counted"
     order: Annotated[int, Within(2, what="a whole number")] = 6  # tokens of the longest context or gram
     discount: Fraction = 0.9  # of counts
     rows: Count = 65536  # rows of a hashed table, per order
@@ -116,7 +152,13 @@ class Memory(Method):
             raise ValueError(f"top={self.top}: expected at most keys={self.keys}")
 
     def parts(self) -> list[Part]:
-        return [Modules(self, self.adapt, table_rate=self.table_rate, reads_batch=self.kind == "counted")]
+        return [Modules(self, self.adapt, table_rate=self.table_rate, reads_batch=self.kind in ("counted", "mixed"))]
+
+    def prepare(self) -> None:
+        if self.kind == "mixed":
+            from hundredfold.methods.tools.mixing.model import compile_kernels
+
+            compile_kernels()
 
     def label(self) -> str:
         return f"memory {self.kind}"
@@ -138,8 +180,48 @@ class Memory(Method):
             if site.training is None:
                 raise ValueError("memory: counts the training split; pass it as Session(training=...)")
             split = site.training
+            if self.kind == "mixed":
+                if device.type != "cpu":
+                    raise ValueError("memory: kind=mixed runs on the CPU; use trainer.device=cpu or kind=counted")
+                mixer = _mixer(model, head.out_features)
+                left_out = _read(mixer, split)
+                site.charge(mixer.cost().executed)
+                model.lm_head = MixedHead(head, mixer, left_out, site)
+                model.register_forward_pre_hook(lambda module, args: setattr(model.lm_head, "tokens", args[0]))
+                return
             tokens = split.inputs.long(), split.targets.long()
             tables = NgramTables(*tokens, head.out_features, self.order, self.discount)
             site.charge(2.0 * split.inputs.numel() * (self.order + 1))
             model.lm_head = CountedHead(head, tables, site).to(device)
             model.register_forward_pre_hook(lambda module, args: setattr(model.lm_head, "tokens", args[0]))
+
+
+def _mixer(model: nn.Module, vocabulary: int) -> Mixing:
+    """An untrained mixing model of a network's vocabulary."""
+    from hundredfold.methods.tools.mixing.alphabet import characters
+    from hundredfold.methods.tools.mixing.model import Mixing
+
+    symbols = getattr(model, "symbols", None)
+    return Mixing(vocabulary if symbols is None else characters(symbols))
+
+
+def _read(mixer: Mixing, split: Batch) -> Tensor:
+    """Learn the windows as one text; the log-probabilities of what follows each token, half [N, L, V].
+
+    Raises:
+        ValueError: there is no room for so many.
+    """
+    shape = (*split.inputs.shape, mixer.alphabet.num_symbols)
+    if 2 * math.prod(shape) > MOST_BYTES:
+        raise ValueError(
+            f"memory: kind=mixed keeps {2 * math.prod(shape) / 1e9:.1f} GB of log-probabilities, of {MOST_BYTES / 1e9:g} "
+            "at most; use a smaller dataset.fraction or kind=counted"
+        )
+    mixer.fit(torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).numpy())
+    found = torch.empty(shape, dtype=torch.half).view(-1, shape[-1])
+    start = -1  # the first token of the text follows nothing
+    for logs in mixer.left_out():
+        part = torch.from_numpy(logs)[max(0, -start) :]
+        found[max(0, start) : max(0, start) + len(part)] = part
+        start += len(logs)
+    return found.view(shape)

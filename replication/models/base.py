@@ -87,7 +87,9 @@ class Model:
             raise ValueError(f"width={width}: expected a fraction over 0; 1 is the full model")
         if getattr(self, "weights", None) is not None and width != 1:
             raise ValueError(f"width={width}: expected 1, because weights={self.weights} are of the full model")
-        return self.construct(spec, width)
+        network = self.construct(spec, width)
+        network.symbols = spec.symbols  # what its tokens stand for, for methods that read words
+        return network
 
     def check(self, spec):
         """Raise a ValueError for data of another kind or size than the model reads."""

@@ -4,7 +4,7 @@ Legend: T tokens, I inputs, O outputs, C columns of a block, P tokens of a tile.
 are ordinary row-major arrays. For each tile they are turned so that one weight meets P consecutive numbers, held in
 registers. The weights are stored block by block of C columns and row by row within a block, so that the piece of X that
 a block reads, [C, P], stays in the processor's first or second cache. Results do not depend on the number of threads.
-Compiled code is kept on disk.
+Compiled code is kept on disk; sums have a written order, so that fresh code gives the same bits as kept code.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARALLEL_FROM = 500_000  # multiplications below which a second thread costs mor
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
-@njit(nogil=True, fastmath=True, cache=True, inline="never")
+@njit(nogil=True, cache=True, inline="never")
 def _turn_in(source, features, t, tokens, first, count, target, P):
     """source[t : t + P, first : first + count] -> target [count, P]; tokens beyond the last are zeros."""
     whole = count // 16 * 16 if t + P <= tokens else 0
@@ -48,7 +48,7 @@ def _turn_in(source, features, t, tokens, first, count, target, P):
             target[i * P + p] = source[(t + p) * features + first + i] if t + p < tokens else 0
 
 
-@njit(nogil=True, fastmath=True, cache=True, inline="never")
+@njit(nogil=True, cache=True, inline="never")
 def _turn_out(source, P, target, features, t, tokens, first, count):
     """source [count, P] -> target[t : t + P, first : first + count]."""
     whole = count // 16 * 16 if t + P <= tokens else 0
@@ -65,7 +65,7 @@ def _compiled(product: str, width: int) -> Callable:
     """The kernel of one product for tiles of one width, compiled at its first call or read from the cache."""
     P = width
 
-    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    @njit(parallel=True, nogil=True, cache=True)
     def forward(start, column, value, x, y, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
         for part in prange(len(parts)):
@@ -95,7 +95,7 @@ def _compiled(product: str, width: int) -> Callable:
                         store(total, place, plus(y_row, odd))
                 _turn_out(total, P, y, outputs, t, tokens, row0, row1 - row0)
 
-    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    @njit(parallel=True, nogil=True, cache=True)
     def input_grad(start, column, value, dy, dx, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
         for part in prange(len(parts)):
@@ -118,7 +118,7 @@ def _compiled(product: str, width: int) -> Callable:
                                 store(buffer, place, scaled_sum(value[k], d_row, load(buffer, place, P)))
                     _turn_out(buffer, P, dx, inputs, t, tokens, first, here)
 
-    @njit(parallel=True, nogil=True, fastmath=True, cache=True)
+    @njit(parallel=True, nogil=True, cache=True)
     def weight_grad(start, column, grad, dy, x, tokens, inputs, size, parts):
         outputs = start.shape[1] - 1
         for part in prange(len(parts)):

@@ -46,6 +46,13 @@ def _shuffle(builder, left, right, lanes):
     return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(INT32, len(lanes)), list(lanes)))
 
 
+def _folded(builder, vector):
+    """The lower half of a vector plus its upper half."""
+    half = vector.type.count // 2
+    lower, upper = (_shuffle(builder, vector, vector, range(start, start + half)) for start in (0, half))
+    return builder.fadd(lower, upper)
+
+
 @intrinsic(prefer_literal=True)
 def zeros(typing, array, width):
     """A tile of zeros, of the type of the array's elements."""
@@ -101,15 +108,13 @@ def plus(typing, x, y):
 
 @intrinsic
 def dot(typing, x, y):
-    """The scalar product of two tiles."""
+    """The scalar product of two tiles: halves are added until one number is left."""
 
     def generate(context, builder, signature, args):
-        scalar, vector = _vector(x).element, _vector(x)
-        kind = ir.FunctionType(scalar, [scalar, vector])
-        name = f"llvm.vector.reduce.fadd.v{x.width}f{x.dtype.bitwidth}"
-        reduce = cgutils.get_or_insert_function(builder.module, kind, name)
         product = builder.fmul(args[0], args[1])
-        return builder.call(reduce, [ir.Constant(scalar, 0.0), product], fastmath=("reassoc",))
+        while product.type.count > 1:
+            product = _folded(builder, product)
+        return builder.extract_element(product, ir.Constant(INT32, 0))
 
     return x.dtype(x, y), generate
 
@@ -134,11 +139,7 @@ def store_dots(typing, out, offset, x, a, b, c, d, add):
         for value in args[3:7]:
             product = builder.fmul(args[2], value)
             while product.type.count > 16:
-                half = product.type.count // 2
-                lower, upper = range(half), range(half, 2 * half)
-                product = builder.fadd(
-                    _shuffle(builder, product, product, lower), _shuffle(builder, product, product, upper)
-                )
+                product = _folded(builder, product)
             tiles.append(product)
         sums = halves(builder, halves(builder, *tiles[:2], 8), halves(builder, *tiles[2:], 8), 4)
         for run in (2, 1):

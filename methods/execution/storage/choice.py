@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
-from hundredfold.methods.execution.storage.csr import CsrLinear
+from hundredfold.methods.execution.storage.csr import CsrLinear, compile_kernels
 from hundredfold.methods.execution.storage.sparse import SparseLinear
 
 SPARSE: dict[str, type[SparseLinear]] = {"csr": CsrLinear, "block_sparse": BlockSparseLinear}
@@ -34,6 +34,12 @@ class Decision(NamedTuple):
     density: float
     seconds: dict[str, float]  # storage -> median time of forward and backward pass
     chosen: str
+
+
+def prepare_storage(storage: str) -> None:
+    """Compile what a storage needs, before anything is measured."""
+    if storage in ("csr", "auto"):
+        compile_kernels()
 
 
 def measure(candidates: dict[str, Callable[[Tensor], Tensor]], tokens: int, inputs: int, like: Tensor) -> dict:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from hundredfold.methods.execution.kernels.csr_kernels import multiply
+from hundredfold.methods.execution.kernels.csr_kernels import WIDTHS, multiply
 from hundredfold.methods.execution.storage.sparse import SparseLinear, places_of
 
 LIBRARY = torch.library.Library("hundredfold", "FRAGMENT")  # `custom_op` would import the compiler, which takes 4 s
@@ -90,6 +90,16 @@ def _product_flops(x, values, *rest, out_shape=None, **kwargs) -> int:
 @register_flop_formula(torch.ops.hundredfold.csr_weight_grad)
 def _weight_grad_flops(dy, x, start, column, *rest, out_shape=None, **kwargs) -> int:
     return 2 * column[0] * x[0]
+
+
+def compile_kernels() -> None:
+    """Compile the kernels of every tile width, or read them from the disk, so that no step of a run pays for it."""
+    tokens, size = sum(WIDTHS), 16
+    x, dy, values = torch.zeros(tokens, size), torch.zeros(tokens, 1), torch.zeros(1)
+    start, column = torch.tensor([[0, 1]], dtype=torch.int32), torch.zeros(1, dtype=torch.int16)
+    csr_forward(x, values, start, column, size)
+    csr_input_grad(dy, values, start, column, size, size)
+    csr_weight_grad(dy, x, start, column, size)
 
 
 class _CsrProducts(torch.autograd.Function):

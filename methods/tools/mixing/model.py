@@ -6,6 +6,7 @@ Legend: V symbols, T symbols of a text, P contexts.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -118,10 +119,20 @@ class Mixing:
         work = self._room(1)
         skip(self.parts, work, text, 0, first)
         self._run(work, FROZEN._replace(every=True), text, first, len(text), ones)
-        tree = self.parts.tree
-        node, bit = tree.decision >> 1, tree.decision & 1
-        logs = np.log(np.where(bit, ones[:, node], 1 - ones[:, node]))
-        return np.add.reduceat(logs, tree.start[:-1], axis=1)
+        return self._logs(ones)
+
+    def left_out(self, block: int = BLOCK) -> Iterator[np.ndarray]:
+        """What comes at each position of the learned text, as if its block had not been counted: nats, [<= block, V].
+
+        The counts are back in their tables afterwards.
+        """
+        work = self._room(CHUNK, every=True)
+        for first in range(0, len(self.history), block):
+            stop = min(first + block, len(self.history))
+            ones = np.zeros((stop - first, self.parts.tree.num_nodes))
+            plan = Plan(stop - first, np.float32(0), True, True, True)
+            self._run(work, plan, self.history, first, stop, ones)
+            yield self._logs(ones)
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
         """The probability of every symbol after a context, float64 [V]; of each of several, [P, V] for [P, L]."""
@@ -179,6 +190,12 @@ class Mixing:
             "tally": self.tally,
         }
 
+    def _logs(self, ones):
+        tree = self.parts.tree
+        node, bit = tree.decision >> 1, tree.decision & 1
+        logs = np.log(np.where(bit, ones[:, node], 1 - ones[:, node]))
+        return np.add.reduceat(logs, tree.start[:-1], axis=1)
+
     def _checked(self, tokens):
         tokens = np.ascontiguousarray(tokens, np.int64)
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.alphabet.num_symbols:
@@ -186,9 +203,9 @@ class Mixing:
             raise ValueError(f"tokens from {tokens.min()} to {tokens.max()}: expected 0 to {limit}")
         return tokens
 
-    def _room(self, positions):
+    def _room(self, positions, every=False):
         size, tree = sizes(self.options), self.parts.tree
-        rows = tree.num_groups if positions == 1 else tree.most_groups
+        rows = tree.num_groups if positions == 1 or every else tree.most_groups
         return Work(
             chunk(positions, size.contexts, rows),
             scratch(size.contexts + size.local, size.inputs, size.gates, size.finals),
