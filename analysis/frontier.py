@@ -136,6 +136,29 @@ class Frontier:
         return Ratio(np.array(values, dtype=float), bound, tuple(dict.fromkeys(refused)))
 
 
+    def deciding(self, arm: Point, multiple: float) -> Point | None:
+        """The dense network that a multiple of an arm's energy is about: the best one that costs less.
+
+        Best on the validation text. None where no network was tried that costs so much: a dearer one might have been
+        made to reach the loss more cheaply.
+        """
+        cheaper = [point for point in self.dense if point.joules < multiple * arm.joules]
+        if len(cheaper) == len(self.dense):
+            return None
+        return min(cheaper, key=lambda point: point.mean("text_validation_loss"), default=None)
+
+    def gap(self, arm: Point, other: Point) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Test loss of a network less that of an arm, seed by seed, and why seeds were left out."""
+        values, refused = [], []
+        for seed, run in other.by_seed.items():
+            own = arm.at(seed)
+            reason = None if own is None else differing(own, run, ALIKE)
+            refused += [reason] if reason else []
+            if own is not None and reason is None:
+                values.append(run.text_loss - own.text_loss)
+        return np.array(values, dtype=float), tuple(dict.fromkeys(refused))
+
+
 def frontiers(runs: pd.DataFrame) -> list[Frontier]:
     """One for every text and size of it on which an arm that looks up stands beside a dense network."""
     known = runs[(runs.status == "finished") & runs.text_loss.notna() & runs.training_j.notna() & (runs.replicate == 0)]

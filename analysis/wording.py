@@ -17,7 +17,7 @@ def figure(row: Row | None, name_arm: bool = True) -> str:
     arm = f"{row.arm}: " if name_arm else ""
     if row.parts:
         return arm + " and ".join(figure(part, name_arm=False) for part in row.parts)
-    text = ("more than " if row.bound else "") + formatting.estimate(row.estimate, row.unit)
+    text = formatting.estimate(row.estimate, row.unit)
     missed = f"; {row.misses} of {row.runs} diverged" if row.misses else ""
     return arm + text + missed
 
@@ -89,8 +89,6 @@ def _more_seeds(verdict: Verdict) -> str:
     leaves = row.parts or (row,)
     if any(leaf.misses for leaf in leaves) and row.verdict == INCONCLUSIVE and row.p_supported == 1.0:
         return "Runs that do not diverge: a diverged run counts as a miss, so the claim cannot be supported."
-    if row.bound:
-        return "Dense networks trained for longer, until one reaches the loss or costs more than the claim's multiple."
     if any(leaf.estimate.n == 1 for leaf in leaves):
         return "More seeds: one seed has no interval."
     needed = [leaf.seeds_needed for leaf in leaves if leaf.seeds_needed is not None]
@@ -129,7 +127,6 @@ def _row_data(row: Row) -> dict[str, Any]:
         "interval_95": row.estimate.interval and list(row.estimate.interval),
         "interval_90": row.decisive and list(row.decisive),
         "n": row.estimate.n,
-        "bound": row.bound,
         "diverged": row.misses,
         "seeds_needed": row.seeds_needed,
         "refused": list(row.refused),

@@ -15,9 +15,7 @@ def run(model, joules, loss, seed=0, name="", **environment):
     made = record(Arm("dense", "dense"), "topics/gpt", seed)
     made |= {"model": model, "task": f"topics/{model}", "label": f"dense{name}"}
     made["run_id"] = f"{hash((model, name, seed)) % 16**12:012x}"
-    made["quality"]["read_on"] = copy.deepcopy(made["quality"]["read_on"])
-    for split in ("validation", "test"):
-        made["quality"]["read_on"][split]["loss"] = loss
+    made["quality"]["read_on"] = {split: read | {"loss": loss} for split, read in made["quality"]["read_on"].items()}
     factor = joules / made["energy"]["training_j"]
     made["energy"]["training_j"] = joules
     made["energy"]["phases_j"] = {phase: value * factor for phase, value in made["energy"]["phases_j"].items()}
@@ -47,16 +45,33 @@ def test_a_loss_that_no_run_reaches_gives_a_bound(tmp_path):
     assert [point.name for point in found.envelope] == ["gru", "gru steps=7", "lstm"]
 
 
-@pytest.mark.parametrize(
-    ("joules", "loss", "word"),
-    [(1, 1.65, "supported"), (100, 1.65, "refuted"), (1, 1.4, "supported"), (100, 1.4, "inconclusive")],
-)
-def test_a_bound_can_support_the_claim_and_never_refute_it(tmp_path, joules, loss, word):
-    networks = [run("gru", 1000 * (1 + seed / 50), 1.6, seed) for seed in range(5)]
+CASES = {  # joules and loss of the arm, what the claim says
+    "the best network below a hundredfold stays above": (5, 1.4, "supported"),
+    "it reaches the loss": (5, 1.75, "refuted"),
+    "no network costs a hundredfold": (90, 1.4, "not measured"),
+    "every network costs more": (0.5, 1.4, "not measured"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_claim_is_about_the_best_network_that_costs_less_than_a_hundredfold(tmp_path, case):
+    joules, loss, word = CASES[case]
+    networks = [run("gru", 300, 1.7 + seed / 100, seed) for seed in range(3)]
+    networks += [run("gru", 100, 1.9, seed, " recipe.steps=7") for seed in range(3)]
+    networks += [run("lstm", 4000, 1.3)]  # costs more than a hundredfold, and reaches it
     study, _ = text(tmp_path, [run("mixing", joules, loss), *networks])
     (verdict,) = claims.judge(study)
     assert (verdict.claim.name, verdict.word) == ("hundredfold_at_equal_loss", word)
-    assert verdict.rows[0].bound == (loss == 1.4)
+    if word == "supported":
+        assert verdict.best.against == "gru, 60x" and verdict.best.estimate.value == pytest.approx(0.31)
+        assert verdict.caps == ("energy is a CPU-time proxy",)
+
+
+def test_the_deciding_network_is_chosen_on_validation(tmp_path):
+    better, luckier = run("gru", 300, 1.7), run("gru", 310, 1.8, name=" recipe.steps=7")
+    luckier["quality"]["read_on"]["test"]["loss"] = 1.5
+    _, found = text(tmp_path, [run("mixing", 5, 1.4), better, luckier, run("lstm", 4000, 1.6)])
+    assert found.deciding(frontier.plain(found), 100).name == "gru"
 
 
 @pytest.mark.parametrize(

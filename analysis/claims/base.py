@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hundredfold.analysis.study import Study
 
 ATTRITION = 0.2  # share of an arm's runs that may be left out of a verdict
+PROXY = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}  # evidence that caps a verdict
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
 
 
@@ -62,7 +63,6 @@ class Row:
     evidence: str | None = None
     rival: Row | None = None
     sensitivity: dict[str, tuple[float, str]] = field(default_factory=dict)
-    bound: bool = False  # the true ratio is more than the estimate
     parts: tuple[Row, ...] = ()
 
 
@@ -232,8 +232,7 @@ def _caps(claim: Claim, task: Task, rows: tuple[Row, ...]) -> tuple[str, ...]:
         caps.append(f"{fewest} {'seed' if fewest == 1 else 'seeds'}, {claim.minimum_seeds} needed")
     if claim.uses_energy:
         evidence = {row.evidence for row in measured if row.evidence}
-        words = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}
-        caps += [words.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
+        caps += [PROXY.get(e, f"energy is {e}") for e in sorted(evidence) if e != "measured"]
         caps += _control_problem(task) or _noise_problem(claim, task, measured)
         if measured and any(part.verdict == NOT_MEASURED and part.unit == "ratio" for r in rows for part in r.parts):
             caps.append("energy not measured")
