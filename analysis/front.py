@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import formatting, markers, records, statistics
-from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.arm import Arm, incomparable
 from hundredfold.analysis.inert import inert
-from hundredfold.analysis.statistics import NOTHING, Estimate
+from hundredfold.analysis.statistics import Estimate
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import DENSE, SMALL, Task
 
@@ -21,29 +22,32 @@ UNITS = {"accuracy": "points", "loss": "nats"}
 
 
 def above(arm: Arm, task: Task) -> Estimate:
-    """Quality of an arm less that of the front at its joules, seed by seed; better is above 0.
+    """Quality of an arm less that of the front at its joules, over its seeds."""
+    return statistics.mean(pd.Series(distances(arm, task), dtype=float))
+
+
+def distances(arm: Arm, task: Task) -> np.ndarray:
+    """Quality of an arm less that of the front at its joules, one a seed; better is above 0.
 
     The front of a seed joins its dense networks of every size by straight lines over the logarithm of energy. Nothing
     where an arm is simulated, or costs less than the smallest or more than the largest of them.
     """
-    if arm.evidence is None:
-        return NOTHING
     sign = 1 if task.metric == "accuracy" else -1
-    differences = []
+    differences: list[float] = []
     for seed, run in arm.by_seed.items():
-        points = sorted(_points(task, seed))
+        points = sorted(_points(task, run, seed))
         if run.status != "finished" or len(points) < 2 or not points[0][0] <= run.training_j <= points[-1][0]:
             continue
         joules, quality = np.array(points).T
         front = np.interp(np.log(run.training_j), np.log(joules), quality)
         differences.append(sign * (getattr(run, f"test_{task.metric}") - front))
-    return statistics.mean(pd.Series(differences, dtype=float))
+    return np.array(differences, dtype=float)
 
 
-def _points(task: Task, seed: int) -> list[tuple[float, float]]:
-    """Joules and quality of the dense networks of one seed."""
+def _points(task: Task, own: Any, seed: int) -> list[tuple[float, float]]:
+    """Joules and quality of the dense networks of one seed that may stand beside a run."""
     runs = [arm.by_seed.get(seed) for arm in (*task.of_method(DENSE), *task.of_method(SMALL))]
-    known = [run for run in runs if run is not None and run.status == "finished" and not pd.isna(run.training_j)]
+    known = [run for run in runs if run is not None and incomparable(own, run) is None]
     return [(float(run.training_j), float(getattr(run, f"test_{task.metric}"))) for run in known]
 
 

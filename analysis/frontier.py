@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hundredfold.analysis import formatting, statistics
+from hundredfold.analysis import formatting
 from hundredfold.analysis.arm import MEASURED_ALIKE, UNMETERED, differing
-from hundredfold.analysis.statistics import Estimate
 
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
@@ -23,27 +22,22 @@ ALIKE = ("data_fingerprint", "precision", "budget", *MEASURED_ALIKE)  # of runs 
 
 
 class Ratio(NamedTuple):
-    """Joules of the least dense run that reaches an arm's loss, over those of the arm; one value a seed.
+    """Joules of the cheapest dense network that reaches an arm's loss, over those of the arm; means over seeds.
 
     Attributes:
-        bound: no dense run of some seed reaches it, so that the ratio is more than these values.
-        refused: why pairs of runs were left out.
+        value: None where no network may stand beside the arm.
+        bound: no network reaches it, so that the ratio is more than the value.
+        refused: why networks were left out.
     """
 
-    values: np.ndarray
+    value: float | None
     bound: bool
     refused: tuple[str, ...]
 
     @property
-    def estimate(self) -> Estimate:
-        return statistics.geometric_mean(self.values)
-
-    @property
     def text(self) -> str:
         """The ratio in words."""
-        if not len(self.values):
-            return formatting.UNKNOWN
-        return ("more than " if self.bound else "") + formatting.quantity(self.estimate.value, "ratio")
+        return ("more than " if self.bound else "") + formatting.quantity(self.value, "ratio")
 
 
 class Point:
@@ -120,21 +114,16 @@ class Frontier:
         return min(self.dense, key=lambda point: point.mean("text_validation_loss"), default=None)
 
     def ratio(self, arm: Point) -> Ratio:
-        """Energy of the best dense run that reaches the arm's loss, over the arm's energy."""
-        values, bound, refused = [], False, []
-        for seed in sorted({seed for point in self.dense for seed in point.by_seed}):
-            own = arm.at(seed)
-            if own is None:
-                continue
-            runs, reasons = _alike(own, [point.by_seed[seed] for point in self.dense if seed in point.by_seed])
-            refused += reasons
-            if not runs:
-                continue
-            reached = [run.training_j for run in runs if run.text_loss <= own.text_loss]
-            bound |= not reached
-            values.append((min(reached) if reached else max(run.training_j for run in runs)) / own.training_j)
-        return Ratio(np.array(values, dtype=float), bound, tuple(dict.fromkeys(refused)))
-
+        """Energy of the cheapest dense network that reaches the arm's loss, over the arm's energy."""
+        own = next(iter(arm.by_seed.values()))
+        reasons = {point.name: differing(own, next(iter(point.by_seed.values())), ALIKE) for point in self.dense}
+        rivals = [point for point in self.dense if reasons[point.name] is None]
+        refused = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
+        if not rivals:
+            return Ratio(None, False, refused)
+        reached = [point.joules for point in rivals if point.loss <= arm.loss]
+        joules = min(reached) if reached else max(point.joules for point in rivals)
+        return Ratio(joules / arm.joules, not reached, refused)
 
     def deciding(self, arm: Point, multiple: float) -> Point | None:
         """The dense network that a multiple of an arm's energy is about: the best one that costs less.
@@ -166,13 +155,6 @@ def frontiers(runs: pd.DataFrame) -> list[Frontier]:
     groups = known.assign(size=known.characters.fillna(np.inf)).groupby(["dataset", "size"], sort=True)
     found = [Frontier(_text_name(dataset, size), group) for (dataset, size), group in groups]
     return [frontier for frontier in found if frontier.look_ups and frontier.dense]
-
-
-def _alike(own: Any, others: list[Any]) -> tuple[list[Any], list[str]]:
-    """Runs whose joules may stand beside those of an arm, and why others may not."""
-    reasons = [differing(own, other, ALIKE) for other in others]
-    kept = [other for other, reason in zip(others, reasons, strict=True) if reason is None]
-    return kept, [reason for reason in reasons if reason]
 
 
 def _text_name(dataset: str, characters: float) -> str:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-FILES = ("records.parquet", "verdicts.json", "verdicts.md", "report.html")
+FILES = ("records.parquet", "verdicts.json", "verdicts.md", "answer.md", "report.html")
 PLOT = "quality-against-energy.png"
 
 
@@ -26,7 +26,8 @@ def publish(report: Path, target: Path) -> list[Path]:
     written = [Path(shutil.copyfile(report / name, target / name)) for name in FILES]
     shutil.rmtree(target / "tables", ignore_errors=True)
     shutil.copytree(report / "tables", target / "tables")
-    first = next(iter(sorted((report / "plots").glob(f"*-{PLOT}"))), None)
+    plots = [*sorted((report / "plots").glob("frontier-*.png")), *sorted((report / "plots").glob(f"*-{PLOT}"))]
+    first = next((plot for plot in plots if plot.stem.count("-") == 1), next(iter(plots), None))
     return written if first is None else [*written, Path(shutil.copyfile(first, target / PLOT))]
 
 

@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from rich.console import Console
 
-from hundredfold.analysis import claims, plots, records, selection, tables, terminal, wording
+from hundredfold.analysis import claims, plots, records, selection, summary, tables, terminal, wording
 from hundredfold.analysis.claims import Verdict
 from hundredfold.analysis.claims.base import FLAGSHIP
 from hundredfold.analysis.facts import control, exclusions, provenance
@@ -128,9 +128,19 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     context = _study(study, suite, results, verdicts, about)
     context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
     context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
+    context["first_plot"] = _first_plot(context)
+    (folder / "answer.md").write_text("\n\n".join(context["answer"]) + "\n", encoding="utf-8")
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
     (folder / PAGE).write_text(render(context), encoding="utf-8")
     return verdicts
+
+
+def _first_plot(context: dict[str, Any]) -> dict[str, str] | None:
+    """The one figure that stands beside the answer."""
+    if context["texts"]:
+        return context["texts"][0]["plot"]
+    figures = [plot for task in context["tasks"] for plot in task["plots"]]
+    return next((plot for plot in figures if plot["title"] == PLOT_TITLES["quality-against-energy"]), None)
 
 
 def _backends(path: Path, stem: Path) -> dict[str, str] | None:
@@ -162,6 +172,7 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "scaled": about.scaled,
         "tuned": about.tuning is not None,
         "first_line": provenance.first_line(runs),
+        "answer": _answer(study, verdicts),
         "groups": _groups(verdicts),
         "claims": [_claim(group) for group in _by_claim(verdicts)],
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
@@ -176,6 +187,12 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "flagged": [line for task in study.tasks for line in exclusions.flagged(task)],
         "notes": tables.NOTES,
     }
+
+
+def _answer(study: Study, verdicts: list[Verdict]) -> list[str]:
+    """What came out, in a sentence or two: on texts that models share, else by the claims about a method."""
+    found = [sentence for frontier in study.frontiers if (sentence := finding(frontier))]
+    return found or [summary.answer([wording.as_data(verdict) for verdict in verdicts]).replace("**", "")]
 
 
 def _groups(verdicts: list[Verdict]) -> list[dict[str, Any]]:
@@ -245,7 +262,6 @@ def _text(frontier: Frontier, folder: Path) -> dict[str, Any]:
     return {
         "name": frontier.name,
         "stem": stem,
-        "finding": finding(frontier),
         "table": _html(found),
         "plot": _figure(f"Energy to a loss, {frontier.name}", caption, folder / "plots" / stem),
     }

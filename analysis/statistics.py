@@ -17,6 +17,7 @@ from statsmodels.stats.power import TTestPower
 
 SHOWN, DECIDED = 0.95, 0.90  # confidence of intervals in tables, and of those that decide (5 % on each side)
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_MEASURED = "supported", "refuted", "inconclusive", "not measured"
+NOT_REACHABLE = "not reachable here"  # refuted, and by its design no arm could have done otherwise
 MOST_SEEDS = 1000  # beyond this an answer is "more than"
 
 

@@ -32,8 +32,8 @@ def answer(verdicts: list[dict[str, Any]]) -> str:
     gains = [v for v in verdicts if v["claim"] == "accuracy_gain"]
     no_gain = " No task gained 2 points." if gains and all(v["verdict"] != "supported" for v in gains) else ""
     caps = "; ".join(dict.fromkeys(cap for v in both for cap in v["caps"]))
-    where = f"{len(tasks)} small tasks"
-    head = f"**Yes, on at least one of {where}.**" if word == "Yes" else f"**No, not on these {where}.**"
+    where = f"these {len(tasks)} small tasks" if len(tasks) > 1 else "this small task"
+    head = f"**Yes, on at least one of {where}.**" if word == "Yes" else f"**No, not on {where}.**"
     saving = f"The flagship's largest saving was {ratio['estimate']:.2g}x at {_points(quality)}"
     return f"{head} {saving} ({row['arm']} on {task}){small}.{no_gain}" + (f" Indicative: {caps}." if caps else "")
 

@@ -7,7 +7,7 @@ from typing import Any
 from hundredfold.analysis import formatting
 from hundredfold.analysis.claims.base import Row, Verdict
 from hundredfold.analysis.formatting import UNKNOWN
-from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED
+from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOT_REACHABLE
 
 
 def figure(row: Row | None, name_arm: bool = True) -> str:
@@ -67,7 +67,7 @@ def would_change(verdict: Verdict) -> str:
         return f"Runs that can be compared ({'; '.join(reasons)})." if reasons else "Runs of the arms that it compares."
     if verdict.word == INCONCLUSIVE:
         return _more_seeds(verdict)
-    remedies = []
+    remedies = ["arms that execute a hundredth of the FLOPs"] if verdict.word == NOT_REACHABLE else []
     for cap in verdict.caps:
         if "proxy" in cap or "modeled" in cap:
             remedies.append("a machine with an energy counter")
@@ -81,7 +81,8 @@ def would_change(verdict: Verdict) -> str:
             remedies.append("energies and records of every planned arm that can be compared")
     if not remedies:
         return "Another experiment only."
-    return f"To be more than indicative: {', '.join(dict.fromkeys(remedies))}."
+    first = "To be decided otherwise, or more" if verdict.word == NOT_REACHABLE else "To be more"
+    return f"{first} than indicative: {', '.join(dict.fromkeys(remedies))}."
 
 
 def _more_seeds(verdict: Verdict) -> str:

@@ -12,6 +12,7 @@ from hundredfold.analysis.arm import Pairs
 from hundredfold.analysis.statistics import (
     INCONCLUSIVE,
     NOT_MEASURED,
+    NOT_REACHABLE,
     NOTHING,
     REFUTED,
     SUPPORTED,
@@ -71,7 +72,7 @@ class Verdict:
     """What the records of one task say about a claim.
 
     Attributes:
-        word: supported, refuted, inconclusive or not measured.
+        word: supported, refuted, not reachable here (refuted, and no arm could have met it), inconclusive or not measured.
         rows: one per arm of the method that was fixed beforehand.
         p_supported: that some arm meets the claim, corrected for their number; p_refuted: that all of them fail it.
         caps: why a decided verdict is indicative only.
@@ -85,6 +86,7 @@ class Verdict:
     p_supported: float | None
     p_refuted: float | None
     caps: tuple[str, ...] = ()
+    reachable: bool = True
 
     @property
     def best(self) -> Row | None:
@@ -102,12 +104,12 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict with what caps it."""
-        capped = self.caps and self.word in (SUPPORTED, REFUTED)
+        capped = self.caps and self.word in (SUPPORTED, REFUTED, NOT_REACHABLE)
         return f"{self.word} (indicative: {'; '.join(self.caps)})" if capped else self.word
 
     def corrected(self, p_supported: float | None, p_refuted: float | None) -> Verdict:
         """The same after a correction for the other claims and tasks."""
-        word = _word(p_supported, p_refuted, self.claim.level, self.rows)
+        word = _word(p_supported, p_refuted, self.claim.level, self.rows, self.reachable)
         return replace(self, word=word, p_supported=p_supported, p_refuted=p_refuted)
 
 
@@ -153,6 +155,10 @@ class Claim:
         """Why a decided verdict is indicative only."""
         return _caps(self, task, rows)
 
+    def reachable(self, task: Any) -> bool:
+        """Whether some arm could have met the claim, by what it executes."""
+        return True
+
     def region_for(self, task: Task) -> Region:
         """The region in the unit of a task."""
         return (task.metric == "loss" and self.loss_region) or self.region
@@ -165,16 +171,22 @@ class Claim:
         p_supported = min(1.0, len(supported) * min(supported)) if supported else None
         p_refuted = max(refuted) if refuted else None
         statement = (self.loss_statement and task.metric == "loss" and self.loss_statement) or self.statement
-        word = _word(p_supported, p_refuted, self.level, rows)
-        return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, self.caps(task, rows))
+        reachable = self.reachable(task)
+        word = _word(p_supported, p_refuted, self.level, rows, reachable)
+        caps = self.caps(task, rows)
+        return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, caps, reachable)
 
 
-def _word(p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...]) -> str:
+def _word(
+    p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...], reachable: bool
+) -> str:
     if all(row.verdict == NOT_MEASURED for row in rows):
         return NOT_MEASURED
     if p_supported is not None and p_supported < level:
         return SUPPORTED
-    return REFUTED if p_refuted is not None and p_refuted < level else INCONCLUSIVE
+    if p_refuted is not None and p_refuted < level:
+        return REFUTED if reachable else NOT_REACHABLE
+    return INCONCLUSIVE
 
 
 def make_row(arm: str, against: str, unit: str, pairs: Pairs, values: np.ndarray, region: Region) -> Row:

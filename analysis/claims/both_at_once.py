@@ -21,6 +21,9 @@ class BothAtOnce(Claim):
         energy, gain = (replace(c.CLAIM, method=self.method).rows(task) for c in (energy_100x, accuracy_gain))
         return [conjunction(*parts) for parts in zip(energy, gain, strict=True)]
 
+    def reachable(self, task: Task) -> bool:
+        return replace(energy_100x.CLAIM, method=self.method).reachable(task)
+
 
 def conjunction(first: Row, second: Row) -> Row:
     """Two rows of one arm as one: the larger p-value for, Bonferroni's for against."""

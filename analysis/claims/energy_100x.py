@@ -20,6 +20,11 @@ class EnergyRatio(Claim):
     def rows(self, task: Task) -> list[Row]:
         return beside_rival(task, self.method, ratio_row, self.region_for(task))
 
+    def reachable(self, task: Task) -> bool:
+        """Whether some arm executes so few FLOPs; a smaller working set may save more than they say."""
+        ratios = [(arm.executed_ratio, arm.energy_ratio.value) for arm in task.of_method(self.method)]
+        return any(ratio is None or ratio >= self.region.low for pair in ratios for ratio in pair)
+
 
 CLAIM = EnergyRatio(
     name="energy_100x",

@@ -39,7 +39,7 @@ class AtEqualLoss(Claim):
         pairs = Pairs(values, values, 0, len(rival.runs), refused, arm.runs.evidence.iloc[0])
         row = make_row(arm.name, f"{rival.name}, {rival.joules / arm.joules:.0f}x", "nats", pairs, values, self.region)
         otherwise = "joules of the cheapest dense run of this loss over its own" + (", more than" if ratio.bound else "")
-        return [replace(row, sensitivity={otherwise: (ratio.estimate.value, "ratio")}, seed_correlation=None)]
+        return [replace(row, sensitivity={otherwise: (ratio.value, "ratio")}, seed_correlation=None)]
 
     def caps(self, subject: Frontier, rows: tuple[Row, ...]) -> tuple[str, ...]:
         measured = [row for row in rows if row.estimate.n]

@@ -7,7 +7,7 @@ from hundredfold.analysis.frontier import Frontier, finding, plain
 from hundredfold.analysis.plots import style
 from hundredfold.analysis.plots.scene import Drawn
 
-LOOK_UP = "#D55E00"
+LOOK_UP = "#009E73"
 
 
 def draw(frontier: Frontier) -> Drawn:
@@ -39,13 +39,15 @@ def draw(frontier: Frontier) -> Drawn:
     evidence = ", ".join(sorted({EVIDENCE[one] for one in frontier.runs.evidence.dropna()}))
     ax.set(xlabel=f"training energy (J, {evidence})", ylabel="test loss, read on (nats per token)")
     style.legend_right(figure, list(handles.values()), list(handles))
-    few = [point for point in frontier.points if point.looks_up or point in frontier.envelope]
+    best = min(frontier.look_ups, key=lambda point: point.loss)
+    few = [point for point in frontier.points if point in (arm, best) or point in frontier.envelope]
     colour = {point.name: LOOK_UP if point.looks_up else marks[point.model][0] for point in few}
     style.label_points(ax, [(p.joules, p.loss, _short(p.name), colour[p.name]) for p in few])
-    return figure, f"{finding(frontier)} Marks are configurations, named where they are on the front or look up."
+    return figure, f"{finding(frontier)} Marks are configurations, named on the front and where they look up best."
 
 
 def _short(name: str) -> str:
-    """A name that fits beside a mark."""
-    return name if len(name) <= 34 else name[:33] + "…"
+    """A name that fits beside a mark: the model and its first two settings."""
+    words = name.replace("hidden=", "").split(" ")
+    return " ".join(words[:3]).replace("steps=", "× ")
 
