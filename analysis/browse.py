@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -12,28 +14,70 @@ from rich.table import Table
 from rich.text import Text
 
 from hundredfold.analysis import check, formatting, records, selection, statistics
-from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.arm import Arm, incomparable
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
 from hundredfold.analysis.study import Study
-from hundredfold.analysis.task import Task
+from hundredfold.analysis.task import DENSE, Task
 
 WIDE = 200  # characters of a line that goes to a file or a pipe
 
 
-def _load(results: Path, suite: str | None) -> pd.DataFrame:
+def _load(results: Path, suite: str | None, where: str | None = None) -> pd.DataFrame:
     runs = records.load(results)
+    if where is not None:
+        runs = selection.where(runs, where).runs
     return runs if suite is None else selection.choose(runs, suite, None, results).runs
 
 
-def list_runs(results: Path, suite: str | None = None) -> None:
+def list_runs(results: Path, suite: str | None = None, where: str | None = None) -> None:
     """Print a line per run: its id, arm, task, seed, quality and joules."""
     table = Table("run", "task", "arm", "seed", "status", "test", "training J", "evidence", "suite", box=None)
-    for run in _load(results, suite).itertuples():
+    for run in _load(results, suite, where).itertuples():
         quality = run.test_accuracy if run.metric == "accuracy" else run.test_loss
         label = run.label + (f", repeat {run.replicate}" if run.replicate else "")
         cells = (run.run_id, run.task, label, str(run.seed), run.status, number(quality, 4), number(run.training_j, 4))
         table.add_row(*map(Text, (*cells, run.evidence or UNKNOWN, run.suite or "")))
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def why(prefix: str, results: Path) -> None:
+    """Print what the records of a run can be used for.
+
+    Raises:
+        ValueError: no run, or several, begin so.
+    """
+    runs, console = records.load(results), Console(soft_wrap=True, highlight=False)
+    for path in _paths(prefix, results):
+        run = next(r for r in runs.itertuples() if (r.run_id, r.machine, r.replicate) == _key(path))
+        console.print(Text(f"{run.task} {run.label}, seed {run.seed}, repeat {run.replicate}: {run.status}"))
+        for sentence in _uses(run, runs):
+            console.print(Text(f"- {sentence}"))
+
+
+def _key(path: Path) -> tuple[str, str, int]:
+    machine, _, replicate = path.parent.name.rpartition("-")
+    return path.parent.parent.name, machine, int(replicate)
+
+
+def _uses(run: Any, runs: pd.DataFrame) -> Iterator[str]:
+    """What happens to a run, in sentences."""
+    again = run.status == "failed"
+    yield "done again by whatever asks for it, because it failed" if again else "skipped by whatever asks for it again"
+    if run.reason:
+        yield f"it ended so: {run.reason}"
+    if run.dirty or run.dirty is None:
+        yield "of changed or unknown code: " + (run.commit or "no commit is known")
+    if run.attempts > 1:
+        yield f"took {run.attempts} attempts"
+    dense = runs[(runs.task == run.task) & (runs.method == DENSE) & (runs.seed == run.seed)]
+    others = [other for other in dense.itertuples() if other.run_id != run.run_id]
+    reasons = dict.fromkeys(incomparable(run, other) for other in others)
+    if None in reasons:
+        yield "its joules may be compared with those of dense"
+    elif reasons:
+        yield f"its joules are compared with no run of dense: {'; '.join(map(str, reasons))}"
+    else:
+        yield f"no other run of dense has seed {run.seed} on {run.task}"
 
 
 def show_run(prefix: str, results: Path) -> None:
@@ -42,25 +86,32 @@ def show_run(prefix: str, results: Path) -> None:
     Raises:
         ValueError: no run, or several, begin so.
     """
+    console = Console()
+    for path in _paths(prefix, results):
+        console.print(Text(str(path)), soft_wrap=True)
+        console.print_json(json.dumps(check.read(path).model_dump(exclude={"quality": {"curve"}})))
+
+
+def _paths(prefix: str, results: Path) -> list[Path]:
+    """Records of the one run whose id begins so."""
     folders = sorted((results / "runs").glob(f"{prefix}*/*/record.json"))
     if not folders:
         raise ValueError(f"{prefix}: no run of {results} begins so; `hundredfold ls` lists them")
     if len({path.parent.parent for path in folders}) > 1:
         raise ValueError(f"{prefix}: {len(folders)} runs of {results} begin so; give more digits")
-    console = Console()
-    for path in folders:
-        console.print(Text(str(path)), soft_wrap=True)
-        console.print_json(json.dumps(check.read(path).model_dump(exclude={"quality": {"curve"}})))
+    return folders
 
 
-def compare(arms: tuple[str, ...], task: str | None, results: Path, suite: str | None = None) -> None:
+def compare(
+    arms: tuple[str, ...], task: str | None, results: Path, suite: str | None = None, where: str | None = None
+) -> None:
     """Print how the other arms stand to the first one: training energy and test quality, paired by seed.
 
     Raises:
         ValueError: fewer than two arms, or names that no record has.
     """
-    runs = _load(results, suite)
-    if suite is None:
+    runs = _load(results, suite, where)
+    if suite is None and where is None:
         runs = runs[~runs.duplicated(["task", "label", "seed", "replicate"], keep="last")]
     study = Study(runs)
     if task is not None and task not in {each.name for each in study.tasks}:
@@ -106,7 +157,7 @@ def _difference(arm: Arm, first: Arm) -> str:
     return formatting.estimate(statistics.mean(pairs.arm - pairs.baseline), unit)
 
 
-def export(file: Path, results: Path, suite: str | None = None) -> None:
+def export(file: Path, results: Path, suite: str | None = None, where: str | None = None) -> None:
     """Write the records as one table.
 
     Raises:
@@ -115,6 +166,6 @@ def export(file: Path, results: Path, suite: str | None = None) -> None:
     """
     if file.suffix not in records.WRITERS:
         raise ValueError(f"{file}: expected a name that ends in {', '.join(records.WRITERS)}")
-    runs = _load(results, suite)
+    runs = _load(results, suite, where)
     records.save(runs, file)
     print(f"{len(runs)} records: {file}")

@@ -149,12 +149,13 @@ class Frontier:
 
 
 def frontiers(runs: pd.DataFrame) -> list[Frontier]:
-    """One for every text and size of it on which an arm that looks up stands beside a dense network."""
+    """One for every text and size of it on which an arm that looks up stands beside a dense network, most tried first."""
     known = runs[(runs.status == "finished") & runs.text_loss.notna() & runs.training_j.notna() & (runs.replicate == 0)]
     known = known[(known.unmetered_fraction <= UNMETERED) & ~known.simulated.astype(bool)]
     groups = known.assign(size=known.characters.fillna(np.inf)).groupby(["dataset", "size"], sort=True)
     found = [Frontier(_text_name(dataset, size), group) for (dataset, size), group in groups]
-    return [frontier for frontier in found if frontier.look_ups and frontier.dense]
+    there = [frontier for frontier in found if frontier.look_ups and frontier.dense]
+    return sorted(there, key=lambda frontier: -len(frontier.dense))  # the one that was tried most comes first
 
 
 def _text_name(dataset: str, characters: float) -> str:
@@ -212,6 +213,19 @@ def finding(frontier: Frontier) -> str:
     else:
         told = f"the cheapest dense network that reached it took {ratio.text} as much"
     return f"On {frontier.name}, {arm.name} reached {loss} nats with {joules}: {told}."
+
+
+def conditions(frontier: Frontier) -> str:
+    """One sentence: what the finding of a text rests on."""
+    models = ", ".join(dict.fromkeys(point.model for point in frontier.dense))
+    sizes = [point.mean("total_parameters") for point in frontier.dense]
+    runs = frontier.runs
+    evidence = ", ".join(sorted({formatting.EVIDENCE[one] for one in runs.evidence.dropna()}))
+    return (
+        f"Weights are frozen and the test text is read from beginning to end; {len(frontier.dense)} dense networks "
+        f"({models}) of {formatting.number(min(sizes), 2)} to {formatting.number(max(sizes), 2)} parameters were tried, "
+        f"on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
+    )
 
 
 def plain(frontier: Frontier) -> Point | None:

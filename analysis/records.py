@@ -63,6 +63,7 @@ COLUMNS = {
     "threads": "environment.threads",
     "precision": "environment.precision",
     "data_fingerprint": "environment.data_fingerprint",
+    "config": "config",
     "budget": "config.budget",
     "characters": "config.dataset.characters",
     "platform": "environment.platform",
@@ -70,7 +71,7 @@ COLUMNS = {
     "started": "environment.started",
     "load_average": "environment.load_average",
 }
-OBJECTS = ("options", "curve", "domains", "phases_j", "phases_s", "versions")
+OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
 NUMBERS += ["text_predictions", "characters", "total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
@@ -128,7 +129,7 @@ def read(path: Path) -> pd.DataFrame:
     """
     runs = pd.read_parquet(path).reindex(columns=list(COLUMNS))  # a table of before has fewer
     for column in OBJECTS:
-        runs[column] = [json.loads(value) for value in runs[column]]
+        runs[column] = [json.loads(value) if isinstance(value, str) else None for value in runs[column]]
     return runs
 
 

@@ -21,7 +21,7 @@ from hundredfold.analysis.facts import control, exclusions, provenance
 from hundredfold.analysis.facts.ceiling import ceiling
 from hundredfold.analysis.facts.energy_to_target import energy_to_target
 from hundredfold.analysis.facts.ideal_hardware import ideal_hardware
-from hundredfold.analysis.frontier import Frontier, finding
+from hundredfold.analysis.frontier import Frontier, conditions, finding
 from hundredfold.analysis.frontier import table as frontier_table
 from hundredfold.analysis.plots import benchmark, style
 from hundredfold.analysis.plots import frontier as frontier_plot
@@ -51,7 +51,12 @@ class About(NamedTuple):
 
 
 def build(
-    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, about: About | None = None
+    results: Path,
+    output: Path,
+    suite: str,
+    plan: list[dict[str, Any]] | None = None,
+    about: About | None = None,
+    where: str | None = None,
 ) -> tuple[Study, list[Verdict]]:
     """Write the report of a suite.
 
@@ -61,11 +66,13 @@ def build(
         suite: named on the page; without a plan also the choice of records.
         plan: planned runs (run_id, replicate, label, task, seed); only their records are used.
         about: what the page says about the study as a whole.
+        where: conditions that choose the records instead, whichever study wrote them; see `selection.where`.
     Raises:
         ValueError: records or plan cannot be used, or the output folder holds something else. Nothing is written then.
     """
     results, output = Path(results), Path(output)
-    study = selection.choose(records.load(results), suite, plan, results)
+    runs = records.load(results)
+    study = selection.where(runs, where) if where else selection.choose(runs, suite, plan, results)
     _check_output(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +88,16 @@ def build(
 
 
 def show(
-    results: Path, output: Path, suite: str, plan: list[dict[str, Any]] | None = None, about: About | None = None
+    results: Path,
+    output: Path,
+    suite: str,
+    plan: list[dict[str, Any]] | None = None,
+    about: About | None = None,
+    where: str | None = None,
 ) -> None:
     """Write a report as `build` does, and print its tables and where it is."""
     console = Console()
-    for table in terminal.overview(*build(results, output, suite, plan, about)):
+    for table in terminal.overview(*build(results, output, suite, plan, about, where)):
         console.print(table)
     console.print(f"Report: {output / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
@@ -192,14 +204,17 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
 def _answer(study: Study, verdicts: list[Verdict]) -> list[str]:
     """What came out, in a sentence or two: on texts that models share, else by the claims about a method."""
     found = [sentence for frontier in study.frontiers if (sentence := finding(frontier))]
-    return found or [summary.answer([wording.as_data(verdict) for verdict in verdicts]).replace("**", "")]
+    if found:
+        return [f"{sentence} {conditions(study.frontiers[0])}" if i == 0 else sentence for i, sentence in enumerate(found)]
+    return [summary.answer([wording.as_data(verdict) for verdict in verdicts]).replace("**", "")]
 
 
 def _groups(verdicts: list[Verdict]) -> list[dict[str, Any]]:
     """The verdicts as tables of claims by tasks: one for each method, or for the claims that are about none."""
+    several = len({verdict.claim.method for verdict in verdicts if verdict.claim.by_method}) > 1
     groups: dict[tuple[str | None, tuple[str, ...]], dict[str, Any]] = {}
     for group in _by_claim(verdicts):
-        key = group[0].claim.method if group[0].claim.by_method else None, tuple(v.task for v in group)
+        key = group[0].claim.method if several and group[0].claim.by_method else None, tuple(v.task for v in group)
         found = groups.setdefault(key, {"method": key[0], "tasks": key[1], "claims": []})
         found["claims"].append(_claim(group))
     return list(groups.values())

@@ -77,9 +77,21 @@ def page(source: Path) -> str:
     return f"{answer(verdicts)}\n\n{matrix(verdicts)}"
 
 
+def look_up(source: Path) -> str:
+    """The first finding of answer.md, with its conditions, and the verdict that verdicts.json gives it."""
+    first = source.read_text(encoding="utf-8").split("\n\n")[0].strip()
+    verdicts = json.loads(source.with_name("verdicts.json").read_text(encoding="utf-8"))
+    verdict = next(v for v in verdicts if v["claim"] == "hundredfold_at_equal_loss")
+    told = {"supported": "Yes", "refuted": "No"}.get(verdict["verdict"], "Not decided")
+    return f"**{told}, where selection depends on the input.** {first} {verdict['title']}: {verdict['text']}."
+
+
 def main(arguments: list[str]) -> int:
     """Exit code."""
-    return markers.fill(arguments, "answer", ("results/quick/verdicts.json", "README.md"), page)
+    defaults = ("results/frontier_text/answer.md", "README.md")
+    return markers.fill(arguments, "answer", ("results/quick/verdicts.json", "README.md"), page) or markers.fill(
+        [], "look_up", defaults, look_up
+    )
 
 
 if __name__ == "__main__":

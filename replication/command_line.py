@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hundredfold.replication.guard import answered
 HYDRA = {"ignore_unknown_options": True, "help_option_names": []}  # every flag is Hydra's, --help too
 RESULTS = click.option("--results", type=Path, default=Path("results"), show_default=True, help="Folder of records.")
 SUITE = click.option("--suite", help="Only the records of this suite.")
+WHERE = click.option("--where", help="Only records of which all this holds: 'dataset=digits method~dsc seed<3'.")
 
 
 def main() -> None:
@@ -95,12 +97,17 @@ def reproduce(**options) -> int:
 @click.option("--suite", default="quick", show_default=True, help="Suite whose records are read.")
 @click.option("--output", type=Path, help="Folder of the report.  [default: reports/SUITE]")
 @click.option("--plan", type=Path, help="JSON list of the planned runs: only their records are read.")
+@WHERE
 @RESULTS
-def report(suite: str, output: Path | None, plan: Path | None, results: Path) -> None:
+def report(suite: str, output: Path | None, plan: Path | None, where: str | None, results: Path) -> None:
     """Write the report of records that are there."""
-    from hundredfold.analysis.report import show
+    from hundredfold.analysis.report import About, show
     from hundredfold.analysis.selection import read_plan
 
+    if where is not None:
+        name = "selection"
+        about = About(f"hundredfold report --where {shlex.quote(where)}")
+        return show(results, output or Path("reports") / name, name, None, about, where)
     show(results, output or Path("reports") / suite, suite, plan and read_plan(plan))
 
 
@@ -108,7 +115,8 @@ def report(suite: str, output: Path | None, plan: Path | None, results: Path) ->
 @click.argument("what", default="runs")
 @RESULTS
 @SUITE
-def list_(what: str, results: Path, suite: str | None) -> None:
+@WHERE
+def list_(what: str, results: Path, suite: str | None, where: str | None) -> None:
     """List runs, methods, models, datasets, recipes, suites.
 
     WHAT is one of runs (the default), methods, models, datasets, recipes, suites, experiments, spaces.
@@ -116,7 +124,7 @@ def list_(what: str, results: Path, suite: str | None) -> None:
     if what == "runs":
         from hundredfold.analysis.browse import list_runs
 
-        return list_runs(results, suite)
+        return list_runs(results, suite, where)
     from hundredfold.replication.inventory import listing
 
     listing(what)
@@ -143,14 +151,28 @@ def show(name: str, results: Path) -> None:
 @click.option("--task", help="Only this one, as in digits/mlp.")
 @RESULTS
 @SUITE
-def compare(arms: tuple[str, ...], task: str | None, results: Path, suite: str | None) -> None:
+@WHERE
+def compare(arms: tuple[str, ...], task: str | None, results: Path, suite: str | None, where: str | None) -> None:
     """Compare arms in energy and quality.
 
     ARMS are names as `hundredfold ls` shows them; all are compared with the first, seed by seed.
     """
     from hundredfold.analysis.browse import compare
 
-    compare(arms, task, results, suite)
+    compare(arms, task, results, suite, where)
+
+
+@commands.command()
+@click.argument("run")
+@RESULTS
+def why(run: str, results: Path) -> None:
+    """Say what a run's record can be used for.
+
+    RUN is the beginning of its id: whether it is done again, and what it may be compared with.
+    """
+    from hundredfold.analysis.browse import why
+
+    why(run, results)
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})
@@ -185,14 +207,15 @@ def data(names: tuple[str, ...], texts: tuple[Path, ...], vocabulary: int | None
 @click.argument("file", type=Path)
 @RESULTS
 @SUITE
-def export(file: Path, results: Path, suite: str | None) -> None:
+@WHERE
+def export(file: Path, results: Path, suite: str | None, where: str | None) -> None:
     """Write all records as one table.
 
     FILE ends in .csv, .parquet or .json.
     """
     from hundredfold.analysis.browse import export
 
-    export(file, results, suite)
+    export(file, results, suite, where)
 
 
 @commands.command("wandb")

@@ -31,7 +31,7 @@ def against_energy(scene: Scene) -> Drawn | None:
     points = [
         (arm.energy.value, arm.quality.value * scene.scale, short, scene.mark(arm)[0])
         for arm in physical
-        if (short := arm.label.removeprefix(arm.method).strip())
+        if (short := _short(arm))
     ]
     if simulated:
         _simulated_panel(scene, side, simulated)
@@ -39,6 +39,12 @@ def against_energy(scene: Scene) -> Drawn | None:
     style.label_points(ax, points)
     caption = "Small dots are seeds, outlined marks are means with the arm's option beside (density, or duration)."
     return figure, caption + (" Simulated arms have no energy and stand apart on the right." if simulated else "")
+
+
+def _short(arm: Arm) -> str:
+    """What is written beside an arm's mark: its option, and its method too where many methods share the option."""
+    short = arm.label.removeprefix(arm.method).strip()
+    return arm.label if "(" in short else short
 
 
 def _seeds_and_means(scene: Scene, ax: Axes, physical: list[Arm]) -> dict[str, Line2D]:

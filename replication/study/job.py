@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hundredfold.analysis import apart
 from hundredfold.analysis.schema import FAILED, FINISHED
 from hundredfold.methods.base import Method
 from hundredfold.replication.config import Experiment, build, reference_config, run_folder, run_id
@@ -127,46 +128,13 @@ def expected(jobs: list[Job], pasts: list[Past]) -> list[Job]:
     return [replace(job, seconds=means.get((job.task, job.label), job.seconds)) for job in jobs]
 
 
-MOST_SHOWN = 3  # settings in a label where arms differ in no more
-MOST_NAMED = 6  # settings in which an arm is unlike most; of more, the label has the beginning of its identity
-
-
 def told_apart(jobs: list[Job]) -> list[Job]:
-    """The jobs, with what differs in the labels of arms that have one label but several configurations.
-
-    Where many settings differ, an arm's label has those in which it is not like most of them.
-    """
-    arms: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    """The jobs, with what differs in the labels of arms that have one label but several configurations."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for job in jobs:
-        arms.setdefault((job.task, job.label), {})[job.arm] = _flat(job.config)
-    return [_labelled(job, arms[job.task, job.label]) for job in jobs]
-
-
-def _labelled(job: Job, arms: dict[str, dict[str, Any]]) -> Job:
-    own = arms[job.arm]
-    columns = {name: [_text(config.get(name)) for config in arms.values()] for name in own if name != "seed"}
-    differing = [name for name, values in columns.items() if len(set(values)) > 1]
-    if len(differing) > MOST_SHOWN:  # of equally many the first
-        differing = [name for name in differing if _text(own[name]) != max(columns[name], key=columns[name].count)]
-    texts = [f"{name}={_text(own[name])}" for name in differing]
-    if not texts:
-        return job
-    return replace(job, label=f"{job.label} {' '.join(texts) if len(texts) <= MOST_NAMED else job.arm[:6]}")
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of a configuration's values, without what says where it is done."""
-    found = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        elif prefix or name not in ("results", "replicate"):
-            found[prefix + name] = value
-    return found
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+        groups.setdefault((job.task, job.label), {})[job.arm] = job.config
+    texts = {key: apart.differences(arms) for key, arms in groups.items()}
+    return [replace(job, label=f"{job.label} {texts[job.task, job.label][job.arm]}".strip()) for job in jobs]
 
 
 def planned(jobs: list[Job]) -> list[dict]:

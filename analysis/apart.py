@@ -1,0 +1,45 @@
+"""What sets configurations of one name apart, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MOST_SHOWN = 3  # settings where arms differ in no more
+MOST_NAMED = 6  # settings in which an arm is unlike most; of more, its identity's beginning stands for them
+NOT_OF_AN_ARM = ("seed", "results", "replicate")
+
+
+def differences(arms: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Identity of a configuration -> the settings that tell it from the others, "" where it is the only one.
+
+    Where many settings differ, those are named in which it is not like most of them.
+    """
+    flats = {identity: flat(config) for identity, config in arms.items()}
+    names = dict.fromkeys(name for values in flats.values() for name in values)
+    columns = {name: [_text(values.get(name)) for values in flats.values()] for name in names}
+    differing = [name for name, values in columns.items() if len(set(values)) > 1]
+    return {identity: _words(identity, values, columns, differing) for identity, values in flats.items()}
+
+
+def _words(identity: str, own: dict[str, Any], columns: dict[str, list[str]], differing: list[str]) -> str:
+    names = [name for name in differing if name in own]
+    if len(differing) > MOST_SHOWN:  # of equally many values the first
+        names = [name for name in names if _text(own[name]) != max(columns[name], key=columns[name].count)]
+    texts = [f"{name}={_text(own[name])}" for name in names]
+    return " ".join(texts) if len(texts) <= MOST_NAMED else identity[:6]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of a configuration's values, without what is no part of an arm."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        elif prefix or name not in NOT_OF_AN_ARM:
+            found[prefix + name] = value
+    return found
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
