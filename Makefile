@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python
 COMMAND := $(VENV)/bin/hundredfold
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan check test lint benchmark dashboard readme publish docs lock clean
+.PHONY: help setup reproduce plan check test lint types benchmark dashboard readme publish docs lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -44,6 +44,11 @@ test: setup ## Run the whole test suite (WORKERS=2 processes).
 
 lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
+
+types: setup ## Check the types (about 2 minutes).
+	@mkdir -p .mypy_cache/path/hundredfold
+	@for folder in analysis conf methods replication; do ln -sfn "$(CURDIR)/$$folder" .mypy_cache/path/hundredfold/$$folder; done
+	@cd .mypy_cache/path && "$(CURDIR)/$(RUN)" -m mypy --config-file "$(CURDIR)/pyproject.toml" --cache-dir ..
 
 benchmark: setup ## Time the loop, the methods' decisions, every back end and its peers, whole steps, the data.
 	@$(COMMAND) bench

@@ -127,7 +127,7 @@ def _apart(runs: pd.DataFrame) -> pd.DataFrame:
     """The records with labels that tell arms of several configurations apart."""
     keys = [json.dumps(apart.flat(config), sort_keys=True, default=str) for config in runs.config]
     runs = runs.assign(arm=[hashlib.sha256(key.encode()).hexdigest() for key in keys])
-    labels = {}
+    labels: dict[tuple[str, str, str], str] = {}
     for (task, label), group in runs.groupby(["task", "label"], sort=True):
         arms = dict(zip(group.arm, group.config, strict=True))
         labels |= {(task, label, arm): f"{label} {text}".strip() for arm, text in apart.differences(arms).items()}

@@ -21,6 +21,9 @@ NOT_REACHABLE = "not reachable here"  # refuted, and by its design no arm could 
 MOST_SEEDS = 1000  # beyond this an answer is "more than"
 
 
+Values = Sequence[float] | np.ndarray
+
+
 class Interval(NamedTuple):
     """A confidence interval."""
 
@@ -58,12 +61,12 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(None, None, 0)
 
 
-def constant(values: Sequence[float]) -> bool:
+def constant(values: Values) -> bool:
     """Whether the values differ by no more than rounding."""
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.max(np.abs(values)))))
 
 
-def mean_interval(values: Sequence[float], confidence: float = SHOWN) -> Interval | None:
+def mean_interval(values: Values, confidence: float = SHOWN) -> Interval | None:
     """t interval of a mean; None with fewer than two values, without width where all are equal."""
     if len(values) < 2:
         return None
@@ -73,14 +76,14 @@ def mean_interval(values: Sequence[float], confidence: float = SHOWN) -> Interva
     return Interval(float(low), float(high))
 
 
-def mean(values: Sequence[float], confidence: float = SHOWN) -> Estimate:
+def mean(values: Values, confidence: float = SHOWN) -> Estimate:
     """Mean and its t interval."""
     if len(values) == 0:
         return NOTHING
     return Estimate(float(np.mean(values)), mean_interval(values, confidence), len(values))
 
 
-def geometric_mean(ratios: Sequence[float], confidence: float = SHOWN) -> Estimate:
+def geometric_mean(ratios: Values, confidence: float = SHOWN) -> Estimate:
     """Geometric mean of positive ratios, with the t interval of their logarithms.
 
     Raises:
@@ -94,17 +97,17 @@ def geometric_mean(ratios: Sequence[float], confidence: float = SHOWN) -> Estima
     return Estimate(math.exp(value), interval and Interval(*map(math.exp, interval)), n)
 
 
-def p_above(values: Sequence[float], bound: float) -> float | None:
+def p_above(values: Values, bound: float) -> float | None:
     """One-sided p-value against "the mean is at most `bound`"; None with fewer than two values."""
     return _p_value(values, bound, "greater")
 
 
-def p_below(values: Sequence[float], bound: float) -> float | None:
+def p_below(values: Values, bound: float) -> float | None:
     """One-sided p-value against "the mean is at least `bound`"; None with fewer than two values."""
     return _p_value(values, bound, "less")
 
 
-def _p_value(values: Sequence[float], bound: float, alternative: str) -> float | None:
+def _p_value(values: Values, bound: float, alternative: str) -> float | None:
     if len(values) < 2:
         return None
     if constant(values):
@@ -124,12 +127,12 @@ def decide(interval: Interval | None, region: Region) -> str:
     return REFUTED if below or interval.low > region.high else INCONCLUSIVE
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Values) -> list[float]:
     """p-values after Holm's correction, in the order given."""
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
 
 
-def seeds_to_decide(values: Sequence[float], bound: float, level: float = 0.05, power: float = 0.8) -> int | None:
+def seeds_to_decide(values: Values, bound: float, level: float = 0.05, power: float = 0.8) -> int | None:
     """Seeds in all that would decide with this probability, if mean and spread stay as they are.
 
     Returns:
@@ -149,7 +152,7 @@ def seeds_to_decide(values: Sequence[float], bound: float, level: float = 0.05, 
     return max(low, len(values))
 
 
-def correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+def correlation(first: Values, second: Values) -> float | None:
     """Pearson's correlation over seeds; None with fewer than three pairs or without spread."""
     if len(first) < 3 or constant(first) or constant(second):
         return None

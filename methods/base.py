@@ -36,6 +36,7 @@ class Method:
     width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with
     duration: ClassVar[float] = 1.0  # fraction of the recipe's steps that its schedule is fitted into
     recipe: ClassVar[Mapping[str, float]] = {}  # changes of the recipe, such as {"weight_decay": 0.0}
+    kinds: ClassVar[tuple[str, ...]] = ("image", "text")  # of data that it can select in
     small: ClassVar[Mapping[str, Any]] = {}  # options that suit a run of a few dozen steps
 
     def __post_init__(self):

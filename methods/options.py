@@ -58,7 +58,7 @@ def check_options(options: Any) -> None:
     Raises:
         ValueError: what was given, what is allowed, and for a percentage how to write it.
     """
-    for name, hint in _hints(type(options)).items():
+    for name, hint in _hints(type(options)).items():  # type: ignore[arg-type]  # a class is hashable
         check_value(name, getattr(options, name), hint)
 
 
@@ -96,6 +96,6 @@ def _percent(name: str, value: float) -> str:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}

@@ -30,7 +30,7 @@ class LayerView(NamedTuple):
 class StoredView(NamedTuple):
     """The weights of a layer whose missing ones are not stored, without a matrix."""
 
-    shape: tuple[int, int]  # O, I
+    shape: tuple[int, ...]  # O, I
     positions: Tensor  # long [n]; place of each active weight in the flattened matrix, ascending
     values: Tensor  # [n]
 

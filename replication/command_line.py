@@ -108,7 +108,7 @@ def report(suite: str, output: Path | None, plan: Path | None, where: str | None
         name = "selection"
         about = About(f"hundredfold report --where {shlex.quote(where)}")
         return show(results, output or Path("reports") / name, name, None, about, where)
-    show(results, output or Path("reports") / suite, suite, plan and read_plan(plan))
+    show(results, output or Path("reports") / suite, suite, None if plan is None else read_plan(plan))
 
 
 @commands.command("ls")

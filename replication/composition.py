@@ -74,13 +74,14 @@ def resolve(cfg: DictConfig) -> Experiment:
     Raises:
         ValueError: a configuration that no run could have.
     """
-    of_hydra = cfg.hydra if "hydra" in cfg else HydraConfig.get()
+    of_hydra: Any = cfg.hydra if "hydra" in cfg else HydraConfig.get()
     once(of_hydra.overrides.task)
     for group, choice in of_hydra.runtime.choices.items():
         if not isinstance(choice, str | None):
             raise ValueError(f"{group}={choice}: expected one choice, not a list")
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NOT_OF_A_RUN])
-    config = _given(OmegaConf.to_container(own, resolve=True))
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_A_RUN])
+    plain: Any = OmegaConf.to_container(own, resolve=True)
+    config = _given(plain)
     if all(group in config for group in GROUPS):
         _check_recipe(of_hydra, config, cfg.strict)
     if not cfg.strict:

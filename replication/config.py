@@ -105,7 +105,14 @@ class Experiment:
         if self.model.learns:
             self._check_learner()
         if self.dataset.present():
-            self.model.check(self.dataset.spec())
+            spec = self.dataset.spec()
+            self.model.check(spec)
+            for member in self.method.members():
+                if spec.kind not in member.kinds:
+                    raise ValueError(
+                        f"method={member.name()}: selects in {' and '.join(member.kinds)} data, but "
+                        f"dataset={name_of(type(self.dataset))} gives {spec.kind}"
+                    )
 
     def _check_learner(self) -> None:
         """Refuse what a model that learns by itself has no use for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -14,7 +15,7 @@ MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLErr
 TYPES = {"Float": WORDS[float], "Integer": WORDS[int], "bool": WORDS[bool], "ListConfig": "a list"}
 
 
-def sentence(error: BaseException, known: list[str] = ()) -> str:
+def sentence(error: BaseException, known: Sequence[str] = ()) -> str:
     """The sentence that an error comes down to.
 
     Args:

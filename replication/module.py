@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import lightning as L
 import torch
@@ -122,7 +123,7 @@ class TrainingModule(L.LightningModule):
         if isinstance(self.model, Learner):
             self.model.prepare()
             self.model.attach(train)
-        self.compiled: torch.nn.Module | None = None
+        self.compiled: Any = None
         self.compile_from = self._compile_from()
         self.position = Position()
         self.full_parameters = sum(p.numel() for p in self.model.parameters())

@@ -56,7 +56,7 @@ class Rates(Sequence):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, step: int) -> float:
+    def __getitem__(self, step: int) -> float:  # type: ignore[override]  # no slices: a run asks step by step
         position, recipe = self.positions[step], self.recipe
         warm = max(1, round(recipe.warmup * self.steps))
         down = self.steps - warm + 1

@@ -164,7 +164,7 @@ def _quality(module: TrainingModule, test: dict[str, Any] | None, bits: torch.Te
         count = len(module.validation_split.targets.flatten())
         validation = {"accuracy": last["validation_accuracy"], "loss": last["validation_loss"], "num_examples": count}
         if metric == "accuracy":
-            correct = base64.b64encode(np.packbits(bits.cpu().numpy())).decode()
+            correct = base64.b64encode(np.packbits(bits.cpu().numpy()).tobytes()).decode()
     return {"metric": metric, "validation": validation, "test": test, "correct": correct, "curve": curve}
 
 

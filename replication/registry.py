@@ -116,7 +116,8 @@ def make(cls, options, path="", title=None):
 
 def _placed(message, path, fields):
     """A message about a field, or about the field that a dataclass is itself, with the whole path to it."""
-    first, above, own = re.match(r"\w*", message)[0], *path.rpartition(".")[::2]
+    first = re.match(r"\w*", message)[0]
+    above, _, own = path.rpartition(".")
     if first in fields:
         return _dotted(path, message)
     return _dotted(above, message) if first and first == own else message

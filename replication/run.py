@@ -125,8 +125,8 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):
     """The trained module, and the reason if it diverged; no example of the test split can be read meanwhile."""
     with sealed():
-        splits = [placed(split, experiment) for split in experiment.dataset.training()]
-        module = TrainingModule(experiment, experiment.dataset.spec(), *splits, meter, reference, progress)
+        train, validation = (placed(split, experiment) for split in experiment.dataset.training())
+        module = TrainingModule(experiment, experiment.dataset.spec(), train, validation, meter, reference, progress)
         return module, fit(module, folder, experiment.trainer.checkpoint_every_s)
 
 
@@ -190,7 +190,7 @@ class Checkpoint(L.Callback):
     def __init__(self, path: Path, every_s: float):
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         if module.position.step >= module.total_steps or time.monotonic() - self.saved < self.every_s:
             return
         with module.meter.phase("checkpoint"):

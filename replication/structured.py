@@ -69,7 +69,7 @@ def _type(hint: Any) -> Any:
         return Optional[kinds.pop()] if len(kinds) == 1 else Any  # noqa: UP045
     if kind is tuple:
         kinds = {_type(argument) for argument in arguments if argument is not Ellipsis}
-        return list[kinds.pop()] if len(kinds) == 1 else list
+        return list[kinds.pop()] if len(kinds) == 1 else list  # type: ignore[misc]  # made at run time
     return kind if kind in PLAIN else Any
 
 
@@ -82,7 +82,7 @@ def _value(field: dataclasses.Field, hint: Any) -> Any:
     if isinstance(value, Method):
         return {"name": name_of(type(value))}
     if dataclasses.is_dataclass(hint) and hint not in PLUGINS:
-        node = _open(_structured(hint))
+        node = _open(_structured(typing.cast(type, hint)))
         return node if value is dataclasses.MISSING else OmegaConf.merge(node, plain(value))
     if value is dataclasses.MISSING:
         return None if hint in PLUGINS else MISSING

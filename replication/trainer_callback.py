@@ -26,7 +26,8 @@ class SessionTrainerCallback(TrainerCallback):
         self.method, self.seed = method, seed
         self.session: Session | None = None
 
-    def on_train_begin(self, args, state, control, *, model, optimizer, **kwargs) -> None:
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        model, optimizer = kwargs["model"], kwargs["optimizer"]
         if state.global_step:
             raise ValueError(
                 f"SessionTrainerCallback starts with the training, and this one goes on at step {state.global_step}; "

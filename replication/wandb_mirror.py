@@ -37,7 +37,7 @@ def mirror(record: dict[str, Any], folder: Path, *, project: str, mode: str) -> 
         group=record["task"],
         config=record["config"],
         dir=str(root),
-        mode=mode,
+        mode=mode,  # type: ignore[arg-type]  # checked with the options
         reinit="finish_previous",
         settings=quiet,
     )

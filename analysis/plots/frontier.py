@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hundredfold.analysis.formatting import EVIDENCE
 from hundredfold.analysis.frontier import Frontier, finding, plain
 from hundredfold.analysis.plots import style
@@ -16,7 +18,7 @@ def draw(frontier: Frontier) -> Drawn:
     marks = style.marks(models)
     figure, ax = style.new(8.5, 5)
     ax.set_xscale("log")
-    handles = {}
+    handles: dict[str, Any] = {}
     for point in frontier.points:
         colour, marker = (LOOK_UP, "*") if point.looks_up else marks.get(point.model, ("#888888", "."))
         ax.plot(point.runs.training_j, point.runs.text_loss, ".", color=colour, alpha=0.4, markersize=5, zorder=3)
@@ -41,8 +43,8 @@ def draw(frontier: Frontier) -> Drawn:
     style.legend_right(figure, list(handles.values()), list(handles))
     best = min(frontier.look_ups, key=lambda point: point.loss)
     few = [point for point in frontier.points if point in (arm, best) or point in frontier.envelope]
-    colour = {point.name: LOOK_UP if point.looks_up else marks[point.model][0] for point in few}
-    style.label_points(ax, [(p.joules, p.loss, _short(p.name), colour[p.name]) for p in few])
+    colours = {point.name: LOOK_UP if point.looks_up else marks[point.model][0] for point in few}
+    style.label_points(ax, [(p.joules, p.loss, _short(p.name), colours[p.name]) for p in few])
     return figure, f"{finding(frontier)} Marks are configurations, named on the front and where they look up best."
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -35,7 +37,7 @@ def against_energy(scene: Scene) -> Drawn | None:
     ]
     if simulated:
         _simulated_panel(scene, side, simulated)
-    style.legend_right(figure, [*handles.values(), *lines], [*handles, *[line.get_label() for line in lines]])
+    style.legend_right(figure, [*handles.values(), *lines], [*handles, *[str(line.get_label()) for line in lines]])
     style.label_points(ax, points)
     caption = "Small dots are seeds, outlined marks are means with the arm's option beside (density, or duration)."
     return figure, caption + (" Simulated arms have no energy and stand apart on the right." if simulated else "")
@@ -91,7 +93,7 @@ def _small_networks(scene: Scene, ax: Axes, physical: list[Arm]) -> list[Line2D]
     return _path(scene, ax, small, dashes) if len(small) > 1 else []
 
 
-def _path(scene: Scene, ax: Axes, arms: list[Arm], look: dict[str, str]) -> list[Line2D]:
+def _path(scene: Scene, ax: Axes, arms: list[Arm], look: dict[str, Any]) -> list[Line2D]:
     x, y = [arm.energy.value for arm in arms], [arm.quality.value * scene.scale for arm in arms]
     return ax.plot(x, y, linewidth=1.2, zorder=2, **look)
 

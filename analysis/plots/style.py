@@ -4,6 +4,7 @@ each other."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -25,7 +26,7 @@ MARKERS = "osDv^P*X<>hp"
 LINES = ("-", "--", ":", "-.")
 PHASES = {"train": "#0072B2", "select": "#D55E00", "warmup": "#E69F00", "eval": "#009E73"}
 OTHER_PHASES = "#999999"
-SETTINGS = {
+SETTINGS: Any = {
     "figure.dpi": 150,
     "savefig.dpi": 150,
     "font.size": 9,
@@ -55,8 +56,8 @@ def size(marker: str, points: float) -> float:
     return points * {"*": 1.5, "P": 1.2, "X": 1.2}.get(marker, 1.0)
 
 
-def new(width: float, height: float, **layout) -> tuple[Figure, Axes]:
-    """A figure in the common style; sizes in inches."""
+def new(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
+    """A figure in the common style and its axes, one or an array as `plt.subplots` gives them; sizes in inches."""
     with plt.rc_context(SETTINGS):
         return plt.subplots(figsize=(width, height), **layout)
 
@@ -82,9 +83,9 @@ def log_ticks(axis: Axis, widest: float = 500.0) -> None:
 def label_points(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
     """Write a short text beside each point (x, y, text, colour), where it covers neither a point nor another text."""
     ax.figure.canvas.draw()
-    renderer = ax.figure.canvas.get_renderer()
+    renderer: Any = ax.figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg
     centres = [ax.transData.transform((x, y)) for x, y, _, _ in points]
-    taken = []
+    taken: list[Any] = []
     for x, y, text, colour in points:
         best, least = None, float("inf")
         for dx, dy in OFFSETS:

@@ -96,7 +96,8 @@ def _unit(unit: UnitView, deal: Deal) -> UnitView:
     """Statistics of other units; none has outputs that could be folded into another's."""
     order = deal.order(unit.alive & ~unit.new, unit.alive & unit.new, ~unit.alive)
     names = ("importance", "fires", "norm", "mean", "second", "outgoing_grad")
-    return unit._replace(**{name: dealt(getattr(unit, name), order) for name in names}, sample=None, foldable=False)
+    found: dict[str, Any] = {name: dealt(getattr(unit, name), order) for name in names}
+    return unit._replace(**found, sample=None, foldable=False)
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ class Session(Answers):
     def view(self, member: Member | None = None) -> NetView:
         """What a method may read now; default the first."""
         member = member or self.members[0]
-        context, nothing = self.context, {"layers": {}, "stored": {}, "shapes": {}, "units": {}}
+        context = self.context
+        nothing: dict[str, dict[str, Any]] = {"layers": {}, "stored": {}, "shapes": {}, "units": {}}
         answered = [part.view() for part in self.parts if part.method is member.method]
         return NetView(
             **{name: value for answer in [nothing, *answered] for name, value in answer.items()},

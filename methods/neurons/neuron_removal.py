@@ -59,11 +59,11 @@ class NeuronRemoval(Method):
         return self.score != "group_lasso" and step % self.observe_every == 0 and step < self.stop * total
 
     def penalty(self, net: Mapping[str, Tensor], units: Mapping[str, Any]) -> Tensor | None:
-        total = 0.0
+        total: Any = 0.0
         for group in units.values():
             if group.kind == "neuron":
                 weights = [(axis, net[f"{axis.module}.weight"]) for axis in group.axes if axis.attribute == "weight"]
-                squares = sum(
+                squares: Any = sum(
                     weight.square().transpose(0, axis.dim).flatten(1).sum(1).view(-1, axis.index.shape[1]).sum(1)
                     for axis, weight in weights
                     if weight.ndim > 1

@@ -134,6 +134,7 @@ class Memory(Method):
 
     source = "arXiv:1709.03933; arXiv:1907.05242"
     extra_cost = "building and reading the tables"
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
     small: ClassVar[dict[str, Any]] = {"order": 3, "rows": 64}
 
     kind: Literal["counted", "mixed", "hashed", "product_keys"] = "counted"

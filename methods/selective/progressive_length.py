@@ -20,6 +20,7 @@ from hundredfold.methods.views import Site
 class ProgressiveLength(Method):
     """Trains a language model on short sequences first."""
 
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
     source = "arXiv:2108.06084"
     small: ClassVar[dict[str, Any]] = {"multiple": 1}
 

@@ -23,6 +23,7 @@ class ProgressiveResolution(Method):
     """Trains on small images first."""
 
     source = "arXiv:2104.00298"
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     extra_cost = "resizing images"
     small: ClassVar[dict[str, Any]] = {"multiple": 1}
 

@@ -50,11 +50,11 @@ def main(scale: float, folder: Path) -> None:
     overrides = [*OVERRIDES, "trainer=gpu" if torch.cuda.is_available() else "trainer.precision=bfloat16"]
     try:
         experiment = compose(overrides)
-        splits = experiment.dataset.training()
+        train, validation = experiment.dataset.training()
     except ValueError as error:
         console.print(f"curve: left out ({error})")
         return
-    steps_per_epoch = len(splits[0].inputs) / experiment.recipe.batch_size
+    steps_per_epoch = len(train.inputs) / experiment.recipe.batch_size
     experiment = compose([*overrides, f"trainer.segments={round(experiment.steps / steps_per_epoch)}"])
     console.print(
         f"curve: {epochs} epochs of ResNet-18 on CIFAR-10, about 13 min each on one core and 10 s on a GPU; stopped, "
@@ -70,7 +70,8 @@ def main(scale: float, folder: Path) -> None:
             module = TrainingModule(
                 experiment,
                 experiment.dataset.spec(),
-                *(placed(split, experiment) for split in splits),
+                placed(train, experiment),
+                placed(validation, experiment),
                 meter,
                 progress=lambda done, _: bar.update(task, completed=done),
             )

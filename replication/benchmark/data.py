@@ -24,7 +24,7 @@ from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.module import TrainingModule, make_optimizer
 from hundredfold.replication.process import prepare
 
-CASES = (
+CASES: tuple[tuple[str, str, list[str]], ...] = (
     ("fashion_mnist", "mlp", ["model.widths=[256,256]"]),
     ("fashion_mnist", "small_cnn", []),
     ("cifar10", "small_cnn", []),

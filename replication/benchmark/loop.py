@@ -76,7 +76,8 @@ def main(scale: float, folder: Path) -> None:
     steps = max(50, round(STEPS * scale))
     console.print(f"loop: {4 * BLOCKS} blocks of {steps} steps, about {BLOCKS * steps * 0.006:.0f} s")
     suite_seconds(50), plain_seconds(50)  # first use of every kernel
-    ratios, times = [], {"suite": [], "plain": []}
+    ratios: list[float] = []
+    times: dict[str, list[float]] = {"suite": [], "plain": []}
     for _ in range(BLOCKS):
         block = [suite_seconds(steps), plain_seconds(steps), plain_seconds(steps), suite_seconds(steps)]
         times["suite"] += [block[0] / steps, block[3] / steps]

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 from rich.table import Table
@@ -37,7 +38,9 @@ def selection_share(name: str, steps: int) -> dict[str, float]:
     session = module.session
     rows = module.batches(0, steps)
     inputs, targets = module.train_split
-    passes, observed, decisions, optimizer = [], [], 0.0, 0.0
+    passes: list[float] = []
+    observed: list[float] = []
+    decisions = optimizer = 0.0
     module.model.train()
     for step in range(module.total_steps):
         x, y = inputs[rows[step % steps]], targets[rows[step % steps]]
@@ -64,9 +67,10 @@ def main(scale: float, folder: Path) -> None:
     """Print and save the share of every method that selects weights or units and needs no other run."""
     prepare(threads=1)
     steps = max(20, round(STEPS * scale))
+    methods: dict[str, Any] = dict(registry("method"))
     names = [
         name
-        for name, cls in registry("method").items()
+        for name, cls in methods.items()
         if {part.selects for part in cls().parts()} & {"weights", "units"} and not cls.reference and not cls().twin_of
     ]
     console.print(f"methods: {len(names)} methods, {steps} steps each, about {len(names) * steps * 0.02:.0f} s")

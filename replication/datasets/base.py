@@ -103,11 +103,11 @@ class Dataset:
         """Whether the files lie in the data root; what they hold is checked when they are read."""
         return all(item.present() for item in cls.downloads)
 
-    def spec(self):
+    def spec(self) -> DataSpec:
         """Return the `DataSpec`."""
         raise NotImplementedError
 
-    def training(self):
+    def training(self) -> tuple[Split, Split]:
         """Return the training and the validation `Split`; no example of the test split is read into them.
 
         Label noise, fraction and imbalance change the training split only.
@@ -123,7 +123,7 @@ class Dataset:
             )
         return train, validation
 
-    def test(self):
+    def test(self) -> Split:
         """Return the test `Split`.
 
         Raises:
@@ -133,11 +133,11 @@ class Dataset:
             raise PermissionError(f"{type(self).__name__}: the test split is sealed while a run trains")
         return self.read_test()
 
-    def read_training(self):
+    def read_training(self) -> tuple[Split, Split]:
         """Build the training and the validation `Split`, whole and clean; only `training` calls it."""
         raise NotImplementedError
 
-    def read_test(self):
+    def read_test(self) -> Split:
         """Build the test `Split`; only `test` calls it."""
         raise NotImplementedError
 

@@ -45,7 +45,7 @@ class Job:
             arm=run_id(config | {"seed": 0}),
             label=experiment.label,
             task=task or experiment.task,
-            reference=reference and run_id(reference | {"seed": 0}),
+            reference=None if reference is None else run_id(reference | {"seed": 0}),
             seconds=seconds,
             updates=_num_updates(experiment.method, experiment.steps),
         )

@@ -56,9 +56,17 @@ def build(alphabet: Alphabet, options: MixingOptions, frequencies: np.ndarray) -
     read = forms.parse(options.contexts)
     runs = match.matches(options.match, options.match_bits)
     counted = tables.tables(options.table_bits, tree.num_groups)
-    rates = options.start, options.final_share, options.limit, options.upper_rate, options.final_rate
-    flags = options.counts == "plain", options.confident, options.layers == 2, options.forget
-    settings = network.Settings(*map(np.float32, rates), *flags)
+    settings = network.Settings(
+        start=np.float32(options.start),
+        share=np.float32(options.final_share),
+        limit=np.float32(options.limit),
+        upper_rate=np.float32(options.upper_rate),
+        final_rate=np.float32(options.final_rate),
+        plain=options.counts == "plain",
+        confident=options.confident,
+        layered=options.layers == 2,
+        forget=options.forget,
+    )
     return Parts(tree, alphabet, read, counted, runs, _network(options, tree, read), settings)
 
 

@@ -81,7 +81,9 @@ def huffman(counts: np.ndarray) -> Tree:
 def _number(children: list[tuple[int, int]], weights: list[int], num_symbols: int) -> Tree:
     """Number the nodes group by group and list every symbol's decisions."""
     paths: list[list[int]] = [[] for _ in range(num_symbols)]
-    group, place, depth = [], [], []
+    group: list[int] = []
+    place: list[int] = []
+    depth: list[int] = []
     roots: list[tuple[int, list[int]]] = [(num_symbols + len(children) - 1, [])]
     for number, (root, path) in enumerate(roots):  # grows while it is read
         edge = [(-weights[root], root, path)]
