@@ -1,6 +1,6 @@
 """Tables of the benchmarks in results/benchmark/, for the documentation.
 
-    python -m hundredfold.analysis.benchmarks [results/benchmark] [docs/benchmarks.md]
+python -m hundredfold.analysis.benchmarks [results/benchmark] [docs/benchmarks.md]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Arms beside the front of small dense networks at equal training energy, for the documentation.
 
-    python -m hundredfold.analysis.front results/flagship/records.parquet docs/selection.md
+python -m hundredfold.analysis.front results/flagship/records.parquet docs/selection.md
 """
 
 from __future__ import annotations

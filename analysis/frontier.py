@@ -3,17 +3,20 @@
 The rival of a loss is the dense run of least energy that reaches it; between two runs nothing is interpolated. Where no
 run reaches it, the ratio is more than the most energy tried. Losses are those of the test text read on from beginning
 to end (`quality.read_on`), so that every model has all the context that it can use.
+
+    python -m hundredfold.analysis.frontier results/frontier_text/records.parquet docs/lookup.md
 """
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hundredfold.analysis import formatting
+from hundredfold.analysis import formatting, markers, records
 from hundredfold.analysis.arm import MEASURED_ALIKE, UNMETERED, differing
 
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
@@ -149,7 +152,7 @@ class Frontier:
 
 
 def frontiers(runs: pd.DataFrame) -> list[Frontier]:
-    """One for every text and size of it on which an arm that looks up stands beside a dense network, most tried first."""
+    """One for every text and size of it where an arm that looks up stands beside a dense network, most tried first."""
     known = runs[(runs.status == "finished") & runs.text_loss.notna() & runs.training_j.notna() & (runs.replicate == 0)]
     known = known[(known.unmetered_fraction <= UNMETERED) & ~known.simulated.astype(bool)]
     groups = known.assign(size=known.characters.fillna(np.inf)).groupby(["dataset", "size"], sort=True)
@@ -209,7 +212,9 @@ def finding(frontier: Frontier) -> str:
     ratio = frontier.ratio(arm)
     if ratio.bound:
         rival = f"no dense network reached it with up to {formatting.number(max(p.joules for p in frontier.dense))} J"
-        told = f"{rival} ({ratio.text}); the best of them, {best.name}, ended at {formatting.quantity(best.loss, 'loss')}"
+        told = (
+            f"{rival} ({ratio.text}); the best of them, {best.name}, ended at {formatting.quantity(best.loss, 'loss')}"
+        )
     else:
         told = f"the cheapest dense network that reached it took {ratio.text} as much"
     return f"On {frontier.name}, {arm.name} reached {loss} nats with {joules}: {told}."
@@ -223,11 +228,29 @@ def conditions(frontier: Frontier) -> str:
     evidence = ", ".join(sorted({formatting.EVIDENCE[one] for one in runs.evidence.dropna()}))
     return (
         f"Weights are frozen and the test text is read from beginning to end; {len(frontier.dense)} dense networks "
-        f"({models}) of {formatting.number(min(sizes), 2)} to {formatting.number(max(sizes), 2)} parameters were tried, "
-        f"on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
+        f"({models}) of {formatting.number(min(sizes), 2)} to {formatting.number(max(sizes), 2)} parameters were "
+        f"tried, on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
     )
 
 
 def plain(frontier: Frontier) -> Point | None:
     """The arm that a claim is about: the look-up model with its default options."""
     return next((point for point in frontier.look_ups if point.name in LOOK_UP_MODELS), None)
+
+
+def tables(runs: pd.DataFrame) -> str:
+    """The finding and the table of every text, for the documentation."""
+    return "\n\n".join(
+        f"### {found.name}\n\n{finding(found)}\n\n{table(found).to_markdown(index=False, disable_numparse=True)}"
+        for found in frontiers(runs)
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code."""
+    defaults = ("results/frontier_text/records.parquet", "docs/lookup.md")
+    return markers.fill(arguments, "frontier", defaults, lambda source: tables(records.read(source)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

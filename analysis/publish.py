@@ -1,6 +1,6 @@
 """Puts a study into results/, so that a visitor sees it without running it: records, tables, verdicts, page, plot.
 
-    python -m hundredfold.analysis.publish quick [reports [results]]
+python -m hundredfold.analysis.publish quick [reports [results]]
 """
 
 from __future__ import annotations

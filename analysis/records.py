@@ -74,7 +74,14 @@ COLUMNS = {
 OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
-NUMBERS += ["text_predictions", "characters", "total_parameters", "active_parameters", "scheduled_updates", "made_updates"]
+NUMBERS += [
+    "text_predictions",
+    "characters",
+    "total_parameters",
+    "active_parameters",
+    "scheduled_updates",
+    "made_updates",
+]
 
 
 def load(results: Path) -> pd.DataFrame:

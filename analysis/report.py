@@ -205,7 +205,9 @@ def _answer(study: Study, verdicts: list[Verdict]) -> list[str]:
     """What came out, in a sentence or two: on texts that models share, else by the claims about a method."""
     found = [sentence for frontier in study.frontiers if (sentence := finding(frontier))]
     if found:
-        return [f"{sentence} {conditions(study.frontiers[0])}" if i == 0 else sentence for i, sentence in enumerate(found)]
+        return [
+            f"{sentence} {conditions(study.frontiers[0])}" if i == 0 else sentence for i, sentence in enumerate(found)
+        ]
     return [summary.answer([wording.as_data(verdict) for verdict in verdicts]).replace("**", "")]
 
 

@@ -92,8 +92,10 @@ def _holds(runs: pd.DataFrame, condition: str) -> pd.Series:
     if found is None:
         raise ValueError(f"--where: {condition!r} is no condition; write name=value, name~pattern, name<1 or name>1")
     name, sign, wanted = found.groups()
-    values = runs[name] if name in runs.columns and name not in records.OBJECTS else runs.config.map(
-        lambda config: apart.flat(config).get(name, UNNAMED)
+    values = (
+        runs[name]
+        if name in runs.columns and name not in records.OBJECTS
+        else runs.config.map(lambda config: apart.flat(config).get(name, UNNAMED))
     )
     if len(values) and all(value is UNNAMED for value in values):
         close = difflib.get_close_matches(name, [*runs.columns, *apart.flat(runs.config.iloc[0])], 1)
@@ -131,7 +133,9 @@ def _apart(runs: pd.DataFrame) -> pd.DataFrame:
     for (task, label), group in runs.groupby(["task", "label"], sort=True):
         arms = dict(zip(group.arm, group.config, strict=True))
         labels |= {(task, label, arm): f"{label} {text}".strip() for arm, text in apart.differences(arms).items()}
-    return runs.assign(label=[labels[key] for key in zip(runs.task, runs.label, runs.arm, strict=True)]).drop(columns="arm")
+    return runs.assign(label=[labels[key] for key in zip(runs.task, runs.label, runs.arm, strict=True)]).drop(
+        columns="arm"
+    )
 
 
 def _one_machine_per_task(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -14,7 +14,13 @@ from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
-COLOURS = {"supported": "green", "refuted": "red", "not reachable here": "red", "inconclusive": "yellow", "not measured": "dim"}
+COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "not reachable here": "red",
+    "inconclusive": "yellow",
+    "not measured": "dim",
+}
 
 
 def overview(study: Study, verdicts: list[Verdict]) -> Iterator[Table]:

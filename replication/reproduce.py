@@ -49,7 +49,8 @@ def reproduce(
     if plan:
         return 0
     outcomes = run_all(jobs, suite=suite.name)
-    show(results, output, suite.name, planned(jobs), About(command(study, budget, tune), suite.scaled, cost, suite.judge))
+    about = About(command(study, budget, tune), suite.scaled, cost, suite.judge)
+    show(results, output, suite.name, planned(jobs), about)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failed:
         print(f"failed: {outcome.job}: {outcome.reason}", file=sys.stderr)

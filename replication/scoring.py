@@ -51,7 +51,8 @@ def read_on(module: TrainingModule, split: Split, batch_size: int = 64) -> dict[
     """Mean loss per token of a text that is read from beginning to end; None where the split is no such text.
 
     Returns:
-        loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before, or a "sliding" window.
+        loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before, or a
+        "sliding" window.
     """
     if module.spec.kind != "text" or not torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]):
         return None

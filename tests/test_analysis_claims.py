@@ -58,7 +58,8 @@ def test_a_true_hundredfold_with_three_points_is_supported(tmp_path):
 def test_a_fivefold_saving_without_a_gain_is_refuted(tmp_path, task):
     found = verdicts(tmp_path, dsc(5, -0.01), tasks=[task])
     for name in ("both_at_once", "energy_100x", "accuracy_gain", "no_accuracy_lost"):
-        assert found[name].text == ("not reachable here" if name in ("both_at_once", "energy_100x") else "refuted"), name
+        expected = "not reachable here" if name in ("both_at_once", "energy_100x") else "refuted"
+        assert found[name].text == expected, name
     assert found["any_saving"].text == "supported"
 
 

@@ -47,7 +47,8 @@ def test_the_page_asks_for_nothing_outside_of_it(built):
     assert not re.search(r"<(link|iframe|object)\b|<script[^>]", page) and page.count("<script>") == 1
     assert "fetch(" not in page and "XMLHttpRequest" not in page and "@import" not in page and "url(" not in page
     sources = re.findall(r'src="([^"]{0,30})', page)
-    assert len(sources) == len(report.PLOT_TITLES) + 1 and all(s.startswith("data:image/svg+xml;base64,") for s in sources)
+    assert len(sources) == len(report.PLOT_TITLES) + 1
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
 
 
 def test_the_first_line_says_what_the_joules_are(built):

@@ -343,7 +343,8 @@ SWEEPS = {
     "dataset=mnist,kmnist model=lenet5": ["dense"] * 2,
     "experiment=a1_snip_mnist,a7_lottery_mnist": [
         "dense",
-        "dense recipe.batch_size=128 recipe.steps=17190 recipe.weight_decay=0 recipe.schedule=linear recipe.milestones=[]",
+        "dense recipe.batch_size=128 recipe.steps=17190 recipe.weight_decay=0 recipe.schedule=linear "
+        "recipe.milestones=[]",
     ],
     "method=dsc_max,rigl_infobatch": ["dsc_max", "rigl + infobatch"],
     "hydra.sweeper.params={seed:'0,1'}": ["dense"] * 2,

@@ -140,7 +140,8 @@ def test_mixed_tables_add_what_follows_elsewhere_in_the_text():
     training = Training(Memory(kind="mixed"))
     head = training.model.lm_head
     assert head.left_out.shape == (*training.inputs.shape, 8)
-    torch.testing.assert_close(head.left_out.float().exp().sum(-1), torch.ones(training.inputs.shape), atol=2e-2, rtol=0)
+    sums = head.left_out.float().exp().sum(-1)
+    torch.testing.assert_close(sums, torch.ones(training.inputs.shape), atol=2e-2, rtol=0)
     assert training.session.selection_flops == head.mixer.cost().executed > 0
     ids = torch.tensor([3, 0])
     training.session.backward(training.inputs[ids], training.targets[ids], ids)

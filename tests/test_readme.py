@@ -35,7 +35,8 @@ def test_the_examples_show_every_kind_of_loop():
 
 
 def test_the_readme_is_a_screen_and_a_half():
-    lines = re.sub(r"<!-- answer: begin -->.*<!-- answer: end -->", "answer", README, flags=re.DOTALL).splitlines()
+    prose = re.sub(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", "generated", README, flags=re.DOTALL)
+    lines = prose.splitlines()
     assert len(lines) <= 70 and all(len(line) <= 120 for line in lines)
 
 
@@ -85,6 +86,23 @@ def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
     assert filled(verdicts) == README, "run `make readme`"
     changed = [{**verdicts[0], "verdict": "supported", "text": "supported"}, *verdicts[1:]]
     assert filled(changed) != README
+
+
+def test_the_first_screen_states_what_looking_up_reached():
+    from hundredfold.analysis.summary import look_up
+
+    source = ROOT / "results" / "frontier_text" / "answer.md"
+    assert markers.insert(README, "look_up", look_up(source)) == README, "run `make readme`"
+    assert README.index("look_up: begin") < README.index("answer: begin")
+
+
+def test_the_page_of_looking_up_is_that_of_the_published_study():
+    from hundredfold.analysis import frontier, records
+
+    page = (ROOT / "docs" / "lookup.md").read_text()
+    runs = records.read(ROOT / "results" / "frontier_text" / "records.parquet")
+    assert markers.insert(page, "frontier", frontier.tables(runs)) == page, "run `make readme`"
+    assert markers.insert(page, "frontier", frontier.tables(runs[runs.task != "prose/lstm"])) != page
 
 
 def test_a_page_without_its_markers_is_told_which_ones():

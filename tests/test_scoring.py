@@ -24,7 +24,15 @@ TINY = {
 
 
 def experiment(folder, model, *overrides):
-    given = ["strict=false", "dataset=topics", f"model={model}", f"recipe=topics-{'mixing' if model == 'mixing' else 'gpt'}", *TINY[model], "dataset.eval_windows=6", "recipe.steps=4"]
+    given = [
+        "strict=false",
+        "dataset=topics",
+        f"model={model}",
+        f"recipe=topics-{'mixing' if model == 'mixing' else 'gpt'}",
+        *TINY[model],
+        "dataset.eval_windows=6",
+        "recipe.steps=4",
+    ]
     return compose([*given, "trainer.segments=2", "trainer.checkpoint_every_s=0", f"results={folder}", *overrides])
 
 

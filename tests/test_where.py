@@ -61,7 +61,10 @@ def test_arms_of_one_name_are_told_apart_in_a_page_of_any_records(tmp_path):
         one["config"]["budget"], one["run_id"] = 0.5, f"{int(one['run_id'], 16) ^ 1:012x}"
     results = write(made + longer, tmp_path / "results")
     report.build(results, tmp_path / "page", "selection", where="method=dense")
-    assert sorted(set(records.read(tmp_path / "page" / "records.parquet").label)) == ["dense budget=0.5", "dense budget=1"]
+    assert sorted(set(records.read(tmp_path / "page" / "records.parquet").label)) == [
+        "dense budget=0.5",
+        "dense budget=1",
+    ]
 
 
 def test_a_published_table_keeps_every_configuration(tmp_path):

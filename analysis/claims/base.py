@@ -72,7 +72,7 @@ class Verdict:
     """What the records of one task say about a claim.
 
     Attributes:
-        word: supported, refuted, not reachable here (refuted, and no arm could have met it), inconclusive or not measured.
+        word: supported, refuted, not reachable here (refuted, as no arm could meet it), inconclusive or not measured.
         rows: one per arm of the method that was fixed beforehand.
         p_supported: that some arm meets the claim, corrected for their number; p_refuted: that all of them fail it.
         caps: why a decided verdict is indicative only.

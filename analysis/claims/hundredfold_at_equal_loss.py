@@ -38,12 +38,18 @@ class AtEqualLoss(Claim):
         values, refused = subject.gap(arm, rival)
         pairs = Pairs(values, values, 0, len(rival.runs), refused, arm.runs.evidence.iloc[0])
         row = make_row(arm.name, f"{rival.name}, {rival.joules / arm.joules:.0f}x", "nats", pairs, values, self.region)
-        otherwise = "joules of the cheapest dense run of this loss over its own" + (", more than" if ratio.bound else "")
+        otherwise = "joules of the cheapest dense run of this loss over its own" + (
+            ", more than" if ratio.bound else ""
+        )
         return [replace(row, sensitivity={otherwise: (ratio.value, "ratio")}, seed_correlation=None)]
 
     def caps(self, subject: Frontier, rows: tuple[Row, ...]) -> tuple[str, ...]:
         measured = [row for row in rows if row.estimate.n]
-        few = [f"{row.estimate.n} seeds, {self.minimum_seeds} needed" for row in measured if row.estimate.n < self.minimum_seeds]
+        few = [
+            f"{row.estimate.n} seeds, {self.minimum_seeds} needed"
+            for row in measured
+            if row.estimate.n < self.minimum_seeds
+        ]
         return (*few, *(PROXY[row.evidence] for row in measured if row.evidence in PROXY))
 
 
@@ -51,8 +57,8 @@ CLAIM = AtEqualLoss(
     name="hundredfold_at_equal_loss",
     title="A hundredfold at equal loss",
     order=5,
-    statement="No dense network of any size reaches the loss of looked-up counts with less than 100 times their energy.",
-    estimand="test loss of the best dense network that costs less than 100 times the arm, less the arm's, over its seeds",
+    statement="No dense network of any size reaches the loss of looked-up counts with under 100 times their energy.",
+    estimand="test loss of the best dense network that costs under 100 times the arm, less the arm's, over its seeds",
     region=Region(0.0, strict=True),
     uses_energy=True,
     minimum_seeds=3,

@@ -52,4 +52,3 @@ def _short(name: str) -> str:
     """A name that fits beside a mark: the model and its first two settings."""
     words = name.replace("hidden=", "").split(" ")
     return " ".join(words[:3]).replace("steps=", "× ")
-

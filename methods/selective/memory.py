@@ -2,11 +2,11 @@
 
 Four kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
 to their log-probabilities, weighted by a learned gate, and in training every position's own occurrence is left out of
-its rows, or the gate would trust what it will not have later. `mixed`: a mixing model reads the training split before the first step, and its log-probabilities are
-added to the network's logits, so that the network learns what the tables do not know; in training every window's own
-counts are left out. `hashed`: learned rows for the hashes of the last 2 to
-`order` tokens, added to the token embedding. `product_keys`: a layer of values found by product keys, added to what
-the head reads. Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
+its rows, or the gate would trust what it will not have later. `mixed`: a mixing model learns the training split before
+the first step, and its log-probabilities are added to the network's logits; in training they are those that it gives
+without the counts of that part of the text. `hashed`: learned rows for the hashes of the last 2 to `order` tokens,
+added to the token embedding. `product_keys`: a layer of values found by product keys, added to what the head reads.
+Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
 
 Source: Kneser and Ney 1995 (counted); Svenstrup et al. 2017, arXiv:1709.03933 and Roy et al. 2022, arXiv:2203.12644
 (hashed); Lample et al. 2019, arXiv:1907.05242, section 3 (product keys); the mixture of counts and a network is in the
@@ -215,8 +215,8 @@ def _read(mixer: Mixing, split: Batch) -> Tensor:
     shape = (*split.inputs.shape, mixer.alphabet.num_symbols)
     if 2 * math.prod(shape) > MOST_BYTES:
         raise ValueError(
-            f"memory: kind=mixed keeps {2 * math.prod(shape) / 1e9:.1f} GB of log-probabilities, of {MOST_BYTES / 1e9:g} "
-            "at most; use a smaller dataset.fraction or kind=counted"
+            f"memory: kind=mixed keeps {2 * math.prod(shape) / 1e9:.1f} GB of log-probabilities, of "
+            f"{MOST_BYTES / 1e9:g} at most; use a smaller dataset.fraction or kind=counted"
         )
     mixer.fit(torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).numpy())
     found = torch.empty(shape, dtype=torch.half).view(-1, shape[-1])

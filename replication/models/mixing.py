@@ -1,4 +1,4 @@
-"""A language model of looked-up counts and gated linear mixers: for every token a handful of numbers out of millions."""
+"""A language model of looked-up counts and gated mixers: for every token a handful of numbers out of millions."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hundredfold.methods.tools.mixing.alphabet import Alphabet
-from hundredfold.methods.tools.mixing.forms import COLUMN, LONGEST_COLUMN, LONGEST_WORD, SYMBOL, WORD
+from hundredfold.methods.tools.mixing.forms import LONGEST_COLUMN, LONGEST_WORD, SYMBOL, WORD
 from hundredfold.methods.tools.mixing.lanes import inlined, kernel
 
 WORDS = 3  # hashes of words kept: the one so far and two before

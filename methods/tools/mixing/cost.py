@@ -1,7 +1,8 @@
 """Floating-point operations of a mixing model: each decision costs the same, whatever the size of the tables.
 
 A FLOP is one multiply, add, subtract or divide of the formulas in network.py and maps.py; rounding, comparing, looking
-up, hashing and counting whole numbers are none. Executed counts what the kernels do, padding included; ideal leaves padding out.
+up, hashing and counting whole numbers are none. Executed counts what the kernels do, padding included; ideal leaves
+padding out.
 
 Legend: M inputs, K gates, L final maps, C count tables (those of the window included).
 """

@@ -75,7 +75,9 @@ def prefetch(typing, array, index):
 @intrinsic
 def float_from_bits(typing, bits):
     """The float32 that an int32 is the pattern of."""
-    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
+    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.FloatType()
+    )
 
 
 @intrinsic
@@ -120,5 +122,3 @@ def add(x, scale, weights, offset):
     """weights[offset : offset + M] += scale * x."""
     for j in range(0, len(x), LANES):
         store(weights, offset + j, scaled_sum(scale, load(x, j, 8), load(weights, offset + j, 8)))
-
-

@@ -16,7 +16,7 @@ from hundredfold.methods.tools.mixing.build import build, sizes, window_contexts
 from hundredfold.methods.tools.mixing.cost import Cost, total
 from hundredfold.methods.tools.mixing.network import scratch
 from hundredfold.methods.tools.mixing.options import MixingOptions
-from hundredfold.methods.tools.mixing.passes import Parts, Plan, Work, chunk, run, skip
+from hundredfold.methods.tools.mixing.passes import Plan, Work, chunk, run, skip
 from hundredfold.methods.tools.mixing.tables import named
 from hundredfold.methods.tools.mixing.tree import huffman
 from hundredfold.methods.tools.mixing.window import window

@@ -21,7 +21,7 @@ import numpy as np
 
 from hundredfold.methods.tools.mixing.gates import DEEPEST, Gates, choose
 from hundredfold.methods.tools.mixing.lanes import LANES, add, aligned, inlined, prefetch, product, total_of
-from hundredfold.methods.tools.mixing.maps import KNOTS, NUM_LEVELS, STEPS, States, knot, refine, refined, squash, teach
+from hundredfold.methods.tools.mixing.maps import NUM_LEVELS, STEPS, States, knot, refine, refined, squash, teach
 
 MOST = np.float32(12.0)  # a sum stays within +-12
 LEAST = 1e-5  # of any decision's probability
@@ -199,5 +199,3 @@ def learn(network, settings, room, rate, p, dot, bit, length, expected):
     low, part = knot(dot)
     for row in room.row[num_gates + 1 :]:
         refine(network.offsets, states.squash, row, low, part, bit, settings.final_rate)
-
-
