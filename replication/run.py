@@ -6,7 +6,10 @@ This is the task of every command: a single run, a Hydra sweep and a suite behav
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 import filelock
 import lightning as L
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
@@ -36,6 +40,7 @@ from hundredfold.replication.record import identity, read_record, results, write
 from hundredfold.replication.scoring import evaluate, read_on
 
 Progress = Callable[[int, int], None]
+DIGEST = 32  # bytes of a checkpoint before its content
 LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
 
 
@@ -102,7 +107,7 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
     """Write the record of a run that could not be brought to its end."""
     folder = run_folder(experiment.config)
     folder.mkdir(parents=True, exist_ok=True)
-    attempts = int((folder / "attempts").read_text()) if (folder / "attempts").exists() else 1
+    attempts = _attempts(folder) or 1
     ended = {"status": FAILED, "reason": reason} | dict.fromkeys(MEASURED)
     write_record(folder, identity(experiment, folder, suite, attempts) | ended)
 
@@ -150,6 +155,7 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
     """Train with Lightning, to the end or through the first segments only; the reason if the run diverged."""
     edges = segment_edges(module.total_steps, module.experiment.trainer.segments)
     checkpoint = folder / "checkpoint.ckpt"
+    _set_aside_if_damaged(checkpoint)
     trainer = L.Trainer(
         max_epochs=len(edges) if segments is None else segments,
         accelerator={"cuda": "gpu"}.get(module.experiment.trainer.device, module.experiment.trainer.device),
@@ -160,6 +166,7 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[Checkpoint(checkpoint, checkpoint_every_s)],
+        plugins=[CheckedIO()],
     )
     loader = torch.utils.data.DataLoader(Segments(module, edges), batch_size=None)
     reason = None
@@ -184,6 +191,30 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
     return reason
 
 
+class Damaged(ValueError):
+    """A checkpoint that is not as it was written."""
+
+
+class CheckedIO(TorchCheckpointIO):
+    """Checkpoints that begin with the SHA-256 of what follows, so that a flipped bit cannot go on training."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getbuffer()
+        with open(path, "wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        raw = Path(path).read_bytes()
+        if hashlib.sha256(raw[DIGEST:]).digest() != raw[:DIGEST]:
+            raise Damaged(str(path))
+        return torch.load(io.BytesIO(raw[DIGEST:]), map_location=map_location, weights_only=True)
+
+
 class Checkpoint(L.Callback):
     """Saves the run at a segment's edge, at most every so many seconds, by an atomic replacement."""
 
@@ -198,6 +229,18 @@ class Checkpoint(L.Callback):
             trainer.save_checkpoint(temporary)
             os.replace(temporary, self.path)
         self.saved = time.monotonic()
+
+
+def _set_aside_if_damaged(checkpoint: Path) -> None:
+    """Begin anew where a checkpoint is not as it was written; the ledger keeps the joules of what is done again."""
+    if not checkpoint.exists():
+        return
+    try:
+        CheckedIO().load_checkpoint(checkpoint)
+    except (Damaged, OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        aside = checkpoint.with_suffix(".damaged")
+        os.replace(checkpoint, aside)
+        print(f"The checkpoint is damaged and the run begins anew; it was set aside as {aside}", file=sys.stderr)
 
 
 def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
@@ -216,9 +259,18 @@ def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
 
 def _count_attempt(folder: Path) -> int:
     path = folder / "attempts"
-    attempts = (int(path.read_text()) if path.exists() else 0) + 1
+    attempts = _attempts(folder) + 1
     path.write_text(str(attempts))
     return attempts
+
+
+def _attempts(folder: Path) -> int:
+    """Attempts so far; where the file cannot be read, those that left a trace in the ledger."""
+    path = folder / "attempts"
+    try:
+        return int(path.read_text()) if path.exists() else 0
+    except ValueError:
+        return Ledger(folder / "energy.jsonl").segment
 
 
 def metering_lock() -> filelock.FileLock:
@@ -227,4 +279,10 @@ def metering_lock() -> filelock.FileLock:
     The lock is the machine's, whatever the folder; HUNDREDFOLD_LOCK names another file, for runs that measure nothing.
     """
     shared = Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"
-    return filelock.FileLock(os.environ.get("HUNDREDFOLD_LOCK") or shared)
+    chosen = os.environ.get("HUNDREDFOLD_LOCK") or shared
+    try:
+        with open(chosen, "a"):
+            pass
+    except PermissionError:  # another user's file, which the system lets nobody else open
+        chosen = Path(tempfile.gettempdir()) / f"hundredfold-metered-run-{os.getuid()}.lock"
+    return filelock.FileLock(chosen)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path("/sys/class/powercap")
+JITTER_UJ = 100_000  # a step back by less is an uncertain reading
 
 
 class RaplCounter:
     """One package's counter, continued over wraps.
 
     Raises:
-        OSError: the counter cannot be read.
+        OSError: the counter cannot be read, or has run backwards by more than jitter.
     """
 
     def __init__(self, zone: Path):
@@ -30,8 +31,14 @@ class RaplCounter:
     def joules(self) -> float:
         """Joules since the counter was opened; read it at least once per wrap (an hour or so)."""
         now = self._raw()
-        self.total_uj += now - self.last_uj if now >= self.last_uj else now + self.range_uj - self.last_uj
-        self.last_uj = now
+        step = now - self.last_uj
+        if step < 0 and step + self.range_uj <= self.range_uj / 2:  # it has wrapped
+            step += self.range_uj
+        elif step < -JITTER_UJ:
+            raise OSError(f"{self.zone}: the counter ran backwards by {-step / 1e6:g} J")
+        if step >= 0:  # a smaller one is jitter, and what follows is counted from the higher value
+            self.total_uj += step
+            self.last_uj = now
         return self.total_uj / 1e6
 
 
@@ -45,7 +52,9 @@ def package_counters(root: Path = ROOT) -> dict[str, RaplCounter]:
     packages = [zone for zone in zones if zone.name.count(":") == 1 and _name(zone).startswith("package")]
     if not packages:
         raise FileNotFoundError(f"no RAPL package counter at {root}")
-    return {_name(zone): RaplCounter(zone) for zone in packages}
+    names = [_name(zone) for zone in packages]
+    pairs = zip(names, packages, strict=True)
+    return {name if names.count(name) == 1 else f"{name} ({zone.name})": RaplCounter(zone) for name, zone in pairs}
 
 
 def _name(zone: Path) -> str:

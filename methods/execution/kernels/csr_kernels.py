@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from hundredfold.methods.execution.kernels import cache  # noqa: F401  # first: it decides where code is kept
 from hundredfold.methods.execution.kernels.simd import (
     dot,
     load,

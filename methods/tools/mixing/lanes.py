@@ -17,6 +17,7 @@ from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from hundredfold.methods.execution.kernels import cache  # noqa: F401  # first: it decides where code is kept
 from hundredfold.methods.execution.kernels.simd import load, plus, scaled_sum, store
 
 LANES = 8
