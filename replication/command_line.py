@@ -219,12 +219,20 @@ def export(file: Path, results: Path, suite: str | None, where: str | None) -> N
 
 
 @commands.command("wandb")
+@WHERE
+@click.option("--online", is_flag=True, help="Send them to your W&B account at once.")
+@click.option("--project", default="hundredfold", show_default=True, help="W&B project.")
 @RESULTS
-def wandb_(results: Path) -> None:
-    """Say how to view or sync W&B runs."""
-    from hundredfold.replication.dashboard import describe
+def wandb_(where: str | None, online: bool, project: str, results: Path) -> None:
+    """Export records to W&B, or say how to view them.
 
-    describe(results)
+    Without --where it lists what was exported, and the commands that view or sync it.
+    """
+    from hundredfold.replication.dashboard import describe, export
+
+    if where is None:
+        return describe(results)
+    export(results, where, online, project)
 
 
 @commands.command()

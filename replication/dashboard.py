@@ -1,8 +1,11 @@
-"""Says how to view or sync the W&B runs that `logger=wandb` has recorded."""
+"""Exports records to W&B at any time, and says how to view or sync what lies there."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
 
 
 def runs_below(results: Path) -> list[Path]:
@@ -18,9 +21,29 @@ def describe(results: Path) -> None:
     """
     folder, runs = results / "wandb", runs_below(results)
     if not runs:
-        raise ValueError(f"no W&B runs in {folder}; record one with `hundredfold train logger=wandb` and ask again")
+        raise ValueError(f"no W&B runs in {folder}; export records with `hundredfold wandb --where status=finished`")
     print(f"{len(runs)} W&B runs in {folder}, recorded offline; nothing has left this machine.")
     for run in runs[-10:]:
         print(f"  {run}")
     print(f"View them in the terminal:  wandb leet {folder}")
     print(f"Send them to your account: wandb login && wandb sync {folder}/offline-run-*")
+
+
+def export(results: Path, where: str, online: bool, project: str) -> None:
+    """Write a W&B run for each record that meets the conditions.
+
+    Raises:
+        ValueError: a condition that cannot be read, or that no record meets.
+    """
+    from hundredfold.analysis import records, selection
+    from hundredfold.replication.record import read_record
+    from hundredfold.replication.wandb_mirror import mirror
+
+    chosen = selection.where(records.load(results), where).runs
+    print(f"{len(chosen)} records, about {2 * len(chosen)} s" + ("" if online else "; nothing leaves this machine"))
+    for run in track(list(chosen.itertuples()), description="W&B", console=Console(stderr=True)):
+        folder = results / "runs" / run.run_id / f"{run.machine}-{run.replicate}"
+        record = (read_record(folder) or {}) | {"label": run.label}
+        mirror(record, folder, project=project, mode="online" if online else "offline")
+    if not online:
+        describe(results)

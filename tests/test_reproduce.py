@@ -109,6 +109,37 @@ def test_a_run_recorded_with_wandb_stays_on_this_machine(tmp_path):
     assert dashboard.runs_below(tmp_path) == [folder]
 
 
+def test_what_wandb_shows_of_a_simulated_run_has_no_joules():
+    from hundredfold.replication import wandb_mirror
+    from tests.record_factory import Arm, record
+
+    for simulated in (False, True):
+        made = record(Arm("rigl", "dynamic", {"density": 0.1}, simulated=simulated), "digits/mlp", 0)
+        shown = wandb_mirror._summary(made)
+        assert ("energy/training_j" in shown, "time/training_cpu_s" in shown) == (not simulated, not simulated)
+        assert {"status", "test/accuracy", "validation/loss", "flops/executed"} <= set(shown)
+        rows = [wandb_mirror._row(made, point) for point in made["quality"]["curve"]]
+        assert rows and all(("training_j" in row) is not simulated for row in rows)
+        config = wandb_mirror._config(made)
+        assert (config["label"], config["evidence"], config["simulated"]) == ("rigl 0.1", "estimated", simulated)
+
+
+@pytest.mark.slow
+def test_records_are_exported_to_wandb_at_any_time(tmp_path, command):
+    from hundredfold.replication.composition import compose
+    from hundredfold.replication.run import run
+
+    for method in ("dense", "rigl"):
+        given = ["recipe.steps=20", "model.widths=[16]", "trainer.segments=3", f"results={tmp_path}"]
+        run(compose([*given, f"method={method}"]))
+    code, out, _ = command("wandb", "--where", "method=rigl", "--results", str(tmp_path))
+    assert code == 0 and "1 records" in out and "wandb sync" in out
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert list(folder.rglob("*.png"))  # densities of the layers
+    code, _, err = command("wandb", "--where", "method=set", "--results", str(tmp_path))
+    assert code == 2 and "no record is left" in err
+
+
 def test_the_record_of_a_run_is_json_that_others_can_read(tmp_path):
     from hundredfold.replication.composition import compose
     from hundredfold.replication.run import run
