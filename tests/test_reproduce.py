@@ -129,10 +129,10 @@ def test_records_are_exported_to_wandb_at_any_time(tmp_path, command):
     from hundredfold.replication.composition import compose
     from hundredfold.replication.run import run
 
-    for method in ("dense", "rigl"):
+    for method in ("dense", "gmp"):
         given = ["recipe.steps=20", "model.widths=[16]", "trainer.segments=3", f"results={tmp_path}"]
         run(compose([*given, f"method={method}"]))
-    code, out, _ = command("wandb", "--where", "method=rigl", "--results", str(tmp_path))
+    code, out, _ = command("wandb", "--where", "method=gmp", "--results", str(tmp_path))
     assert code == 0 and "1 records" in out and "wandb sync" in out
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.rglob("*.png"))  # densities of the layers
