@@ -130,8 +130,8 @@ def test_records_are_exported_to_wandb_at_any_time(tmp_path, command):
     from hundredfold.replication.run import run
 
     for method in ("dense", "gmp"):
-        given = ["recipe.steps=20", "model.widths=[16]", "trainer.segments=3", f"results={tmp_path}"]
-        run(compose([*given, f"method={method}"]))
+        given = ["recipe.steps=40", "model.widths=[16]", "trainer.segments=4", f"results={tmp_path}"]
+        run(compose([*given, f"method={method}", *(["method.update.interval=5"] if method == "gmp" else [])]))
     code, out, _ = command("wandb", "--where", "method=gmp", "--results", str(tmp_path))
     assert code == 0 and "1 records" in out and "wandb sync" in out
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
