@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hundredfold.analysis import check, formatting, records, selection, statistics
+from hundredfold.analysis import papers as registry
 from hundredfold.analysis.arm import Arm, incomparable
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
 from hundredfold.analysis.study import Study
@@ -169,3 +171,34 @@ def export(file: Path, results: Path, suite: str | None = None, where: str | Non
     runs = _load(results, suite, where)
     records.save(runs, file)
     print(f"{len(runs)} records: {file}")
+
+
+def papers(results: Path, output: Path | None = None) -> None:
+    """Print every paper with the states of its figures, by the published studies and the records below a folder.
+
+    Raises:
+        ValueError: the output cannot be written.
+    """
+    runs = registry.published(results)
+    if (results / "runs").is_dir():
+        runs = pd.concat([runs, records.load(results)], ignore_index=True)
+        runs = runs[~runs.duplicated(["run_id", "machine", "replicate"], keep="last")]
+    found = registry.outcomes(registry.load(), runs)
+    table = Table("paper", "table", "figures", "states", "command, or why not", box=None)
+    for paper, name in dict.fromkeys((one.paper.name, one.table.name) for one in found):
+        own = [one for one in found if (one.paper.name, one.table.name) == (paper, name)]
+        states = Counter(one.state for one in own)
+        told = own[0].table
+        command = f"make reproduce SUITE={told.experiment}" if told.experiment else told.why_not or ""
+        words = ", ".join(f"{count} {state}" for state, count in states.items())
+        table.add_row(*map(Text, (paper, name, str(len(own)), words, command)))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    counts = Counter(one.state for one in found)
+    total = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    print(f"{len(found)} figures of {len({one.paper.name for one in found})} papers: {total}")
+    if output is not None:
+        try:
+            output.write_text(registry.page(found) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"--output {output}: cannot be written ({error.strerror})") from None
+        print(f"Page: {output}")

@@ -218,6 +218,19 @@ def export(file: Path, results: Path, suite: str | None, where: str | None) -> N
     export(file, results, suite, where)
 
 
+@commands.command()
+@click.option("--output", type=Path, help="Also write them as Markdown.")
+@RESULTS
+def papers(output: Path | None, results: Path) -> None:
+    """Published figures beside ours.
+
+    Each is reproduced, not reproduced, not decided, not run (with the command that runs it), or not here (and why).
+    """
+    from hundredfold.analysis.browse import papers
+
+    papers(results, output)
+
+
 @commands.command("wandb")
 @WHERE
 @click.option("--online", is_flag=True, help="Send them to your W&B account at once.")

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"methods": {"methods"}, "replication": {"methods", "replication", "analysis"}, "analysis": {"analysis"}}
 PROJECT = "hundredfold."
 LIGHT = {"analysis.check", "analysis.markers", "analysis.schema", "analysis.apart"}  # what replication may import
-COMMANDS = {"command_line.py", "reproduce.py", "sweep.py"}  # and what these may: all of it
+COMMANDS = {"dashboard.py", "wandb_mirror.py", "command_line.py", "reproduce.py", "sweep.py"}  # and what these may: all of it
 
 
 def modules(source):

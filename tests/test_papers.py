@@ -1,0 +1,103 @@
+"""Published figures as data: what each is tied to, and how it is judged."""
+
+import numpy as np
+import pytest
+
+from hundredfold.analysis import papers, records
+from hundredfold.replication.study.suite import load_suite
+from tests.record_factory import Arm, record, write
+
+FOUND = papers.load()
+TABLES = [(paper, table) for paper in FOUND for table in paper.tables]
+
+
+def test_there_are_eighty_figures_of_twenty_papers_and_each_is_tied():
+    assert len(FOUND) >= 20 and sum(len(table.figures) for _, table in TABLES) >= 80
+    for paper, table in TABLES:
+        assert table.conditions or table.why_not, (paper.name, table.name)
+        assert len({figure.row for figure in table.figures}) == len(table.figures), (paper.name, table.name)
+
+
+@pytest.mark.parametrize("experiment", sorted({table.experiment for _, table in TABLES if table.experiment}))
+def test_the_arms_of_a_figure_are_those_of_its_experiment(experiment, tmp_path):
+    jobs = load_suite(experiment, str(tmp_path)).jobs
+    arms = {(job.task, job.label) for job in jobs}
+    for paper, table in TABLES:
+        if table.experiment == experiment:
+            named = {(figure.task, figure.arm) for figure in table.figures if figure.arm}
+            assert named <= arms, (paper.name, table.name, sorted(named - arms), sorted(arms))
+
+
+def outcome(tmp_path, values, value=98.0, spread=0.1, n=5, checked=True, others=(97.0, 98.5)):
+    """The outcome of one figure of three, ours being accuracies of so many seeds."""
+    made = []
+    for seed, accuracy in enumerate(values):
+        one = record(Arm("dense", "dense"), "digits/mlp", seed)
+        one["suite"], one["quality"]["test"]["accuracy"] = "a0", accuracy / 100
+        made.append(one)
+    runs = records.load(write(made, tmp_path)) if made else papers.published(tmp_path)
+    figure = papers.Figure(row="dense", value=value, spread=spread, n=n, task="digits/mlp", arm="dense")
+    rest = [papers.Figure(row=str(other), value=other) for other in others]
+    table = papers.Table(
+        name="1", unit="accuracy %", checked=checked, conditions="", experiment="a0", figures=[figure, *rest]
+    )
+    paper = papers.Paper(name="a", title="b", authors="c", address="https://d", tables=[table])
+    found = papers.outcomes([paper], runs)
+    assert "**" not in papers.page(found) and "b" in papers.page(found)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "state"),
+    [
+        ((98.0, 98.05, 97.95, 98.02, 98.0), {}, "reproduced"),
+        ((97.0, 97.05, 96.95, 97.02, 97.0), {}, "not reproduced"),
+        ((98.15, 98.25, 98.2, 98.18, 98.22), {}, "not decided"),
+        ((98.0, 98.01), {}, "not decided"),  # two seeds
+        ((98.0,), {}, "not decided"),
+        ((), {}, "not run"),
+        ((98.0, 98.05, 97.95, 98.02, 98.0), {"checked": False}, "shown only"),
+        # a spread as wide as the table tells no row from another
+        ((97.5, 97.55, 97.45, 97.5, 97.5), {"spread": 5.0, "n": None, "others": (97.9, 98.1)}, "not reproduced"),
+    ],
+)
+def test_a_figure_is_judged_by_its_own_spread_and_never_by_a_whole_table(tmp_path, values, options, state):
+    assert outcome(tmp_path, values, **options).state == state
+
+
+def test_errors_and_losses_are_compared_in_their_own_unit(tmp_path):
+    runs = records.load(write([record(Arm("dense", "dense"), "digits/mlp", seed) for seed in range(3)], tmp_path))
+    figure = papers.Figure(row="dense", value=4.5, task="digits/mlp", arm="dense")
+    table = papers.Table(name="1", unit="error %", checked=True, conditions="", experiment="quick", figures=[figure])
+    own = papers._values(table, figure, runs)
+    assert own == pytest.approx(100 - 100 * runs.test_accuracy.to_numpy())
+
+
+def test_the_order_of_a_table_is_kendalls_tau():
+    paper, table = TABLES[0]
+    rows = [papers.Figure(row=str(value), value=value) for value in (1.0, 2.0, 3.0)]
+
+    def found(ours):
+        return [papers.Outcome(paper, table, row, "not decided", o) for row, o in zip(rows, ours, strict=True)]
+
+    assert papers.order(found([1.1, 2.2, 2.9])) == (pytest.approx(1.0), 3)
+    assert papers.order(found([3.0, 2.0, 1.0])) == (pytest.approx(-1.0), 3)
+    assert papers.order(found([1.0, 2.0, None])) is None
+
+
+@pytest.mark.parametrize("text", ["", "title: x", "title: [", "[1]"])
+def test_a_file_that_is_no_paper_is_one_sentence(tmp_path, text):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"wrong.yaml: no paper .*; dst.yaml shows the form") as caught:
+        papers.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_lists_every_paper_and_writes_a_page(tmp_path, command):
+    (tmp_path / "results").mkdir()
+    code, out, _ = command("papers", "--results", str(tmp_path / "results"), "--output", str(tmp_path / "p.md"))
+    assert code == 0 and all(paper.name in out for paper in FOUND)
+    assert "figures of" in out and "make reproduce SUITE=a3_dynamic_mnist" in out
+    page = (tmp_path / "p.md").read_text()
+    assert page.count("\n## ") == len(FOUND) and "not measured" in page and "nan" not in page.lower().split()
+    assert np.char.count(page, "### ") == len(TABLES)
