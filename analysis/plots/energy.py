@@ -33,6 +33,9 @@ def ratios(scene: Scene) -> Drawn | None:
     return figure, "Bars are 95 % intervals of the geometric mean, paired by seed. Dotted: the claim's 100x."
 
 
+MOST_FAINT = 20  # seeds of an arm that are drawn; more could not be told apart
+
+
 def curves(scene: Scene) -> Drawn | None:
     """Validation quality over cumulative training joules: means in bold, seeds faint."""
     paths = {arm: [path for points in arm.figures("curve") if (path := _path(scene, points)) is not None]
@@ -47,7 +50,7 @@ def curves(scene: Scene) -> Drawn | None:
     for arm, seeds in paths.items():
         colour, dashes = scene.mark(arm)[0], style.LINES[drawn[arm.method] % len(style.LINES)]
         drawn[arm.method] += 1
-        for joules, quality in seeds:
+        for joules, quality in seeds[:MOST_FAINT]:
             ax.plot(joules, quality, dashes, color=colour, alpha=0.18, linewidth=0.7)
         shared = min(len(joules) for joules, _ in seeds)
         mean = np.mean([[joules[:shared], quality[:shared]] for joules, quality in seeds], axis=0)
@@ -56,7 +59,7 @@ def curves(scene: Scene) -> Drawn | None:
     title = scene.quality_title.replace("test", "validation")
     ax.set(xlabel=scene.energy_title.replace("training", "cumulative training"), ylabel=title)
     style.legend_right(figure, list(handles.values()), list(handles))
-    return figure, "Bold lines are means over seeds at the same step, faint ones seeds; simulated arms are left out."
+    return figure, "Bold lines are means over seeds at the same step, faint ones up to 20 seeds; simulated arms are left out."
 
 
 def _path(scene: Scene, points: list[CurvePoint]) -> tuple[np.ndarray, np.ndarray] | None:
