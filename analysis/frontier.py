@@ -207,17 +207,16 @@ def finding(frontier: Frontier) -> str:
     arm, best = plain(frontier), frontier.best_dense
     if arm is None or best is None:
         return ""
-    loss = formatting.quantity(arm.loss, "loss")
-    joules = f"{formatting.number(arm.joules, 2)} J"
-    ratio = frontier.ratio(arm)
-    if ratio.bound:
-        rival = f"no dense network reached it with up to {formatting.number(max(p.joules for p in frontier.dense))} J"
-        told = (
-            f"{rival} ({ratio.text}); the best of them, {best.name}, ended at {formatting.quantity(best.loss, 'loss')}"
-        )
-    else:
-        told = f"the cheapest dense network that reached it took {ratio.text} as much"
-    return f"On {frontier.name}, {arm.name} reached {loss} nats with {joules}: {told}."
+    ratio, reached = frontier.ratio(arm), formatting.quantity(arm.loss, "loss")
+    head = f"On {frontier.name}, {arm.name} reached {reached} nats a token with {formatting.number(arm.joules, 2)} J"
+    if not ratio.bound:
+        return f"{head}; the cheapest dense network that reached it took {ratio.text} as much."
+    most = formatting.number(max(point.joules for point in frontier.dense))
+    size = formatting.number(best.mean("total_parameters"), 2)
+    return (
+        f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a {best.model} of "
+        f"{size} parameters, ended at {formatting.quantity(best.loss, 'loss')}."
+    )
 
 
 def conditions(frontier: Frontier) -> str:

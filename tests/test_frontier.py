@@ -41,7 +41,7 @@ def test_the_rival_is_the_cheapest_dense_run_that_reaches_the_loss(tmp_path):
 def test_a_loss_that_no_run_reaches_gives_a_bound(tmp_path):
     study, found = text(tmp_path, [run("mixing", 5, 1.4), *NETWORKS])
     assert found.ratio(frontier.plain(found)).text == "more than 800x"
-    assert "no dense network reached it with up to 4,000 J" in frontier.finding(found)
+    assert "no dense network reached with up to 4,000 J (more than 800x)" in frontier.finding(found)
     assert [point.name for point in found.envelope] == ["gru", "gru steps=7", "lstm"]
 
 
