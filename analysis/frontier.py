@@ -214,8 +214,8 @@ def finding(frontier: Frontier) -> str:
     most = formatting.number(max(point.joules for point in frontier.dense))
     size = formatting.number(best.mean("total_parameters"), 2)
     return (
-        f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a {best.model} of "
-        f"{size} parameters, ended at {formatting.quantity(best.loss, 'loss')}."
+        f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a "
+        f"{best.model} of {size} parameters, ended at {formatting.quantity(best.loss, 'loss')}."
     )
 
 

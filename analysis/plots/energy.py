@@ -59,7 +59,8 @@ def curves(scene: Scene) -> Drawn | None:
     title = scene.quality_title.replace("test", "validation")
     ax.set(xlabel=scene.energy_title.replace("training", "cumulative training"), ylabel=title)
     style.legend_right(figure, list(handles.values()), list(handles))
-    return figure, "Bold lines are means over seeds at the same step, faint ones up to 20 seeds; simulated arms are left out."
+    caption = f"Bold lines are means over seeds at the same step, faint ones up to {MOST_FAINT} seeds"
+    return figure, f"{caption}; simulated arms are left out."
 
 
 def _path(scene: Scene, points: list[CurvePoint]) -> tuple[np.ndarray, np.ndarray] | None:
