@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"methods": {"methods"}, "replication": {"methods", "replication", "analysis"}, "analysis": {"analysis"}}
 PROJECT = "hundredfold."
 LIGHT = {"analysis.apart", "analysis.check", "analysis.markers", "analysis.schema"}  # what replication may import
-COMMANDS = {"dashboard.py", "wandb_mirror.py", "command_line.py", "reproduce.py", "sweep.py"}  # and what these may: all of it
+COMMANDS = {"wandb_mirror.py", "dashboard.py", "command_line.py", "reproduce.py", "sweep.py"}  # these may import it all
 
 
 def modules(source):

@@ -39,7 +39,7 @@ class DenseReg(Method):
         return range(max(1, round(self.stop * steps)))
 
     def adapt(self, model: nn.Module, site: Site) -> None:
-        for group in site.units().values():
-            if group.kind == "neuron":
-                reader = model.get_submodule(group.reads)
-                reader.register_forward_pre_hook(lambda m, args: (F.dropout(args[0], self.dropout, m.training),))
+        readers = [model.get_submodule(group.reads) for group in site.units().values() if group.kind == "neuron"]
+        head = getattr(model, "lm_head", None)
+        for reader in readers or [module for module in (head,) if module is not None]:  # a recurrent model has no groups
+            reader.register_forward_pre_hook(lambda m, args: (F.dropout(args[0], self.dropout, m.training),))
