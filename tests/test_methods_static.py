@@ -331,3 +331,17 @@ def test_the_regularised_control_drops_hidden_neurons_in_training_alone():
 def test_bad_options_are_answered_with_the_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_dropout_reaches_recurrent_networks_before_their_head():
+    from hundredfold.replication.datasets.base import DataSpec
+    from hundredfold.replication.models.gru import Gru
+
+    torch.manual_seed(0)
+    model = Gru(dim=8, hidden=16).build(DataSpec("text", (8,), 16, "loss"))
+    optimizer = torch.optim.AdamW(model.parameters())
+    Session(model, DenseReg(dropout=0.5), optimizer, total_steps=10)
+    tokens = torch.arange(8)[None]
+    assert not torch.equal(model(tokens), model(tokens))
+    model.eval()
+    assert torch.equal(model(tokens), model(tokens))

@@ -40,6 +40,7 @@ class DenseReg(Method):
 
     def adapt(self, model: nn.Module, site: Site) -> None:
         readers = [model.get_submodule(group.reads) for group in site.units().values() if group.kind == "neuron"]
-        head = getattr(model, "lm_head", None)
-        for reader in readers or [module for module in (head,) if module is not None]:  # a recurrent model has no groups
+        if not readers and hasattr(model, "lm_head"):  # a recurrent model has no groups
+            readers = [model.lm_head]
+        for reader in readers:
             reader.register_forward_pre_hook(lambda m, args: (F.dropout(args[0], self.dropout, m.training),))
