@@ -172,7 +172,6 @@ MISTAKES = {
     "model=gpt": "dataset=digits model=gpt: no recipe trains this pair; choose dataset=",
     "model=lenet5 recipe=digits-mlp strict=false": "model=lenet5: reads images of 16 pixels a side or more, not 8 x 8",
     "dataset=topics recipe=digits-mlp strict=false": "model=mlp: reads image data, but the data set gives text",
-    "model.widths=[]": "model.widths=[]: expected at least one hidden layer",
     "model.widths=8": "model.widths=8: expected a list",
     "model.widths=[0]": "model.widths[0]=0: expected a whole number, 1 or more",
     "model.widths=[8.5]": "model.widths=[8.5]: expected a whole number",

@@ -257,3 +257,25 @@ def test_known_figures_of_madelon():
     counts = [torch.bincount(split.targets).tolist() for split in (train, validation, data.test())]
     assert counts == [[800, 800], [200, 200], [300, 300]]
     assert abs(train.inputs.mean().item()) < 1e-6 and train.inputs.std(0, correction=0).sub(1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("examples", "first", "classes"),  # of the authors' package, mnist1d 0.0.2.post1
+    [
+        (5000, [-0.33200567, -0.47191037, -0.77869708, -1.00974083], [2, 6, 4, 5, 6, 6, 6, 0]),
+        (16000, [0.19054257, -0.06464255, -0.01249711, 0.1193443], [5, 6, 2, 6, 8, 3, 2, 0]),
+    ],
+)
+def test_examples_of_mnist1d_are_the_authors_own(examples, first, classes):
+    data = DATASETS["mnist1d"](examples=examples)
+    train, validation = data.training()
+    test = data.test()
+    assert train.targets[:8].tolist() == classes
+    torch.testing.assert_close(train.inputs[0, 0, 0, :4], torch.tensor(first))
+    assert [len(split.targets) for split in (train, validation, test)] == [4000, 1000, examples - 4000]
+    shuffled = DATASETS["mnist1d"](examples=examples, shuffled=True).test()
+    assert not shuffled.inputs.equal(test.inputs)
+    assert shuffled.inputs.sort(-1).values.equal(test.inputs.sort(-1).values)  # a permutation, of the numbers alone
+    assert torch.cat([test.inputs, shuffled.inputs]).view(2, -1, 40).std(1)[0].sort().values.allclose(
+        shuffled.inputs.view(-1, 40).std(0).sort().values
+    )  # the same one for all examples

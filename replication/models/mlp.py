@@ -21,17 +21,12 @@ class Mlp(Model):
     activation srelu and dropout 0.3.
     """
 
-    widths: tuple[Count, ...] = (1024, 1024)  # hidden neurons per layer
+    widths: tuple[Count, ...] = (1024, 1024)  # hidden neurons per layer; none: logistic regression
     activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "srelu"] = "relu"  # srelu learns its thresholds
     dropout: Probability = 0.0  # of every hidden layer's output
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     small: ClassVar[dict[str, Any]] = {"widths": (32, 24)}
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.widths:
-            raise ValueError("widths=[]: expected at least one hidden layer, such as [300, 100]")
 
     def construct(self, spec, width):
         channels, height, breadth = spec.input_shape
