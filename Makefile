@@ -5,7 +5,10 @@ RESULTS ?= results
 REPORTS ?= reports
 budget ?=
 tune ?=
-STUDY = $(SUITE) --results $(RESULTS) --reports $(REPORTS) $(if $(budget),--budget $(budget)) $(if $(filter true,$(tune)),--tune)
+JOBS ?=
+REUSE ?=
+STUDY = $(SUITE) --results $(RESULTS) --reports $(REPORTS) $(if $(budget),--budget $(budget)) $(if $(filter true,$(tune)),--tune) \
+	$(if $(JOBS),--jobs $(JOBS)) $(if $(REUSE),--reuse $(REUSE))
 WORKERS ?= 2
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
@@ -30,7 +33,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-reproduce: setup ## Run SUITE (default quick, about 10 minutes; budget=small scales, tune=true tunes) and write its report.
+reproduce: setup ## Run SUITE (default quick, 10 minutes; budget=small scales, JOBS=2 at once, REUSE=results) and write its report.
 	@$(COMMAND) reproduce $(STUDY)
 
 plan: setup ## Say what `make reproduce` would run and how long it would take.

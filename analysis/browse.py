@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hundredfold.analysis import check, formatting, records, selection, statistics
+from hundredfold.analysis import check, formatting, papers_page, records, selection, statistics
 from hundredfold.analysis import papers as registry
 from hundredfold.analysis.arm import Arm, incomparable
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
@@ -173,16 +173,14 @@ def export(file: Path, results: Path, suite: str | None = None, where: str | Non
     print(f"{len(runs)} records: {file}")
 
 
-def papers(results: Path, output: Path | None = None) -> None:
-    """Print every paper with the states of its figures, by the published studies and the records below a folder.
+def papers(results: Path, reports: Path, output: Path | None = None) -> None:
+    """Print every paper with the states of its figures, by published studies and by the reports of this machine.
 
     Raises:
         ValueError: the output cannot be written.
     """
-    runs = registry.published(results)
-    if (results / "runs").is_dir():
-        runs = pd.concat([runs, records.load(results)], ignore_index=True)
-        runs = runs[~runs.duplicated(["run_id", "machine", "replicate"], keep="last")]
+    runs = pd.concat([records.published(folder) for folder in (reports, results)], ignore_index=True)
+    runs = runs[~runs.duplicated(["suite", "run_id", "machine", "replicate"])]
     found = registry.outcomes(registry.load(), runs)
     table = Table("paper", "table", "figures", "states", "command, or why not", box=None)
     for paper, name in dict.fromkeys((one.paper.name, one.table.name) for one in found):
@@ -197,8 +195,5 @@ def papers(results: Path, output: Path | None = None) -> None:
     total = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     print(f"{len(found)} figures of {len({one.paper.name for one in found})} papers: {total}")
     if output is not None:
-        try:
-            output.write_text(registry.page(found) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ValueError(f"--output {output}: cannot be written ({error.strerror})") from None
+        papers_page.write(found, output)
         print(f"Page: {output}")

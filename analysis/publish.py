@@ -9,8 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from hundredfold.analysis import records
+from hundredfold.analysis.formatting import EVIDENCE, UNKNOWN
+
 FILES = ("records.parquet", "verdicts.json", "verdicts.md", "answer.md", "report.html")
 PLOT = "quality-against-energy.png"
+INDEX = "README.md"
 
 
 def publish(report: Path, target: Path) -> list[Path]:
@@ -31,6 +35,26 @@ def publish(report: Path, target: Path) -> list[Path]:
     return written if first is None else [*written, Path(shutil.copyfile(first, target / PLOT))]
 
 
+def index(results: Path) -> Path:
+    """Write what came out of every published study, in its page's own words, beside the studies."""
+    lines = ["# Published studies", "", "Generated from the studies' records by `make publish`.", ""]
+    for folder in sorted(path.parent for path in results.glob("*/answer.md")):
+        runs = records.read(folder / "records.parquet")
+        evidence = ", ".join(sorted({EVIDENCE[one] for one in runs.evidence.dropna()}))
+        day = max(runs.started.dropna(), default=UNKNOWN)[:10]
+        lines += [
+            f"## [{folder.name}]({folder.name}/report.html)",
+            "",
+            (folder / "answer.md").read_text(encoding="utf-8").strip(),
+            "",
+            f"{len(runs)} runs, the last of {day}; energy: {evidence}. `make reproduce SUITE={folder.name}`.",
+            "",
+        ]
+    path = results / INDEX
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 def main(arguments: list[str]) -> int:
     """Exit code 2 if there is no such report."""
     if not 1 <= len(arguments) <= 3:
@@ -42,7 +66,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2
-    print(f"{len(written)} files and the tables: {written[0].parent}")
+    print(f"{len(written)} files and the tables: {written[0].parent}; all studies: {index(Path(results))}")
     return 0
 
 

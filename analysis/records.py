@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from hundredfold.analysis import check
-from hundredfold.analysis.schema import Record
+from hundredfold.analysis.schema import CurvePoint, Record
 
 # Column of the table -> the record's field.
 COLUMNS = {
@@ -84,9 +84,11 @@ NUMBERS += [
 ]
 
 
-def load(results: Path) -> pd.DataFrame:
+def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     """Read every record.json below a folder.
 
+    Args:
+        reuse: folder of published studies whose records are added; a run's own record goes before a published one.
     Returns:
         one row per record with the columns COLUMNS, sorted by task, label, seed and replicate; those of OBJECTS hold
         lists, dictionaries and blocks of the schema; a number that is not known is missing (NaN inside the table,
@@ -96,7 +98,8 @@ def load(results: Path) -> pd.DataFrame:
     """
     results = Path(results)
     paths = sorted(results.rglob("record.json")) if results.is_dir() else []
-    if not paths:
+    public = None if reuse is None else published(reuse)
+    if not paths and public is None:
         raise ValueError(f"no records below {results}: run `make reproduce` first, or give another folder")
     rows = [flatten(check.read(path)) for path in paths]
     runs = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -104,6 +107,10 @@ def load(results: Path) -> pd.DataFrame:
     # plain objects, in few blocks: the table is sliced thousands of times
     runs = runs.astype(dict.fromkeys(NUMBERS, float) | dict.fromkeys(texts, object))
     runs = runs.assign(**{name: runs[name].where(runs[name].notna(), None) for name in texts}).copy()
+    if public is not None:
+        known = set(zip(runs.run_id, runs.replicate, strict=True))
+        other = public[[key not in known for key in zip(public.run_id, public.replicate, strict=True)]]
+        runs = pd.concat([runs, other], ignore_index=True) if len(runs) else other
     return runs.sort_values(["task", "label", "seed", "replicate"], ignore_index=True, kind="stable")
 
 
@@ -137,7 +144,17 @@ def read(path: Path) -> pd.DataFrame:
     runs = pd.read_parquet(path).reindex(columns=list(COLUMNS))  # a table of before has fewer
     for column in OBJECTS:
         runs[column] = [json.loads(value) if isinstance(value, str) else None for value in runs[column]]
+    runs["curve"] = [points and [CurvePoint.model_construct(**point) for point in points] for points in runs.curve]
     return runs
+
+
+def published(root: Path) -> pd.DataFrame:
+    """Runs of every study that is published in a folder, each once; an empty table without one."""
+    tables = [read(path) for path in sorted(Path(root).glob("*/records.parquet"))]
+    if not tables:
+        return pd.DataFrame(columns=list(COLUMNS))
+    runs = pd.concat(tables, ignore_index=True)
+    return runs[~runs.duplicated(["run_id", "machine", "replicate"])].reset_index(drop=True)
 
 
 def _save_csv(plain: pd.DataFrame, path: Path) -> None:

@@ -10,11 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
-import pandas as pd
 from rich.console import Console
 
-from hundredfold.analysis import claims, plots, records, selection, summary, tables, terminal, wording
+from hundredfold.analysis import (
+    claims,
+    pages,
+    papers,
+    papers_page,
+    plots,
+    records,
+    selection,
+    summary,
+    tables,
+    terminal,
+    wording,
+)
 from hundredfold.analysis.claims import Verdict
 from hundredfold.analysis.claims.base import FLAGSHIP
 from hundredfold.analysis.facts import control, exclusions, provenance
@@ -30,7 +40,7 @@ from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
 PAGE = "report.html"
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = pages.FOLDER / "report.html.j2"
 PLOT_TITLES = {
     "quality-against-energy": "Quality against training energy",
     "energy-ratios": "Energy ratios",
@@ -57,6 +67,7 @@ def build(
     plan: list[dict[str, Any]] | None = None,
     about: About | None = None,
     where: str | None = None,
+    reuse: Path | None = None,
 ) -> tuple[Study, list[Verdict]]:
     """Write the report of a suite.
 
@@ -67,11 +78,12 @@ def build(
         plan: planned runs (run_id, replicate, label, task, seed); only their records are used.
         about: what the page says about the study as a whole.
         where: conditions that choose the records instead, whichever study wrote them; see `selection.where`.
+        reuse: folder of published studies whose records are added.
     Raises:
         ValueError: records or plan cannot be used, or the output folder holds something else. Nothing is written then.
     """
     results, output = Path(results), Path(output)
-    runs = records.load(results)
+    runs = records.load(results, reuse)
     study = selection.where(runs, where) if where else selection.choose(runs, suite, plan, results)
     _check_output(output)
     try:
@@ -94,10 +106,11 @@ def show(
     plan: list[dict[str, Any]] | None = None,
     about: About | None = None,
     where: str | None = None,
+    reuse: Path | None = None,
 ) -> None:
     """Write a report as `build` does, and print its tables and where it is."""
     console = Console()
-    for table in terminal.overview(*build(results, output, suite, plan, about, where)):
+    for table in terminal.overview(*build(results, output, suite, plan, about, where, reuse)):
         console.print(table)
     console.print(f"Report: {output / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
@@ -138,12 +151,16 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
     (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
     context = _study(study, suite, results, verdicts, about)
+    published = papers.of_study(papers.load(), suite, study.runs)
+    context["published"] = [papers_page.section(beside) for beside in papers_page.tables(published)]
+    if published:
+        context["answer"] = [papers_page.answer(published)]
     context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
     context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
     context["first_plot"] = _first_plot(context)
     (folder / "answer.md").write_text("\n\n".join(context["answer"]) + "\n", encoding="utf-8")
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
-    (folder / PAGE).write_text(render(context), encoding="utf-8")
+    (folder / PAGE).write_text(pages.render(TEMPLATE.name, context), encoding="utf-8")
     return verdicts
 
 
@@ -166,14 +183,6 @@ def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
     return {"title": title, "caption": caption, "svg": svg}
 
 
-def render(context: dict[str, Any]) -> str:
-    """The page; every text is escaped, an unknown name in the template is an error."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
-
-
 def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], about: About) -> dict[str, Any]:
     runs = study.runs
     counts = runs.status.value_counts()
@@ -190,7 +199,7 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
         "planned": study.planned,
         "missing": len(study.missing),
-        "ceiling": _html(ceiling(study)),
+        "ceiling": pages.grid(ceiling(study)),
         "machine": provenance.machine(runs),
         "totals": provenance.totals(runs, about.tuning),
         "ended": exclusions.ended(study),
@@ -262,9 +271,9 @@ def _task(task: Task, drawn: list[plots.Plot]) -> dict[str, Any]:
         "stem": tables.file_stem(task.name),
         "control": control.energy(task),
         "repeats": control.repeats(task),
-        "table": _html(tables.formatted(task)),
-        "targets": _html(energy_to_target(task)),
-        "ideal": _html(ideal_hardware(task)),
+        "table": pages.grid(tables.formatted(task)),
+        "targets": pages.grid(energy_to_target(task)),
+        "ideal": pages.grid(ideal_hardware(task)),
         "plots": [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in drawn],
     }
 
@@ -279,11 +288,6 @@ def _text(frontier: Frontier, folder: Path) -> dict[str, Any]:
     return {
         "name": frontier.name,
         "stem": stem,
-        "table": _html(found),
+        "table": pages.grid(found),
         "plot": _figure(f"Energy to a loss, {frontier.name}", caption, folder / "plots" / stem),
     }
-
-
-def _html(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as the template takes it."""
-    return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}

@@ -41,8 +41,8 @@ def _check_plan(plan: Any) -> None:
 def choose(runs: pd.DataFrame, suite: str, plan: list[dict[str, Any]] | None, results: Path) -> Study:
     """Choose the records of a report: those of the plan, or without one those that the suite wrote.
 
-    Where several machines have records of a task, the one with most of them is taken: energies of different machines
-    are never compared.
+    Where several machines have records of a task, the one with most of them is taken, since energies of different
+    machines are never compared; all of them where none has joules.
 
     Raises:
         ValueError: nothing is left, or two configurations answer to the same arm and seed.
@@ -141,6 +141,9 @@ def _apart(runs: pd.DataFrame) -> pd.DataFrame:
 def _one_machine_per_task(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     kept, excluded = [], []
     for task, group in runs.groupby("task", sort=True):
+        if group.training_j.isna().all():  # nothing but quality, which every machine may add to
+            kept.append(group[~group.duplicated(["run_id", "replicate"])])
+            continue
         counts = group.machine.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
         kept.append(group[group.machine == counts.index[0]])
         excluded += [

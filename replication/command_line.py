@@ -12,6 +12,7 @@ import click
 from hundredfold.replication.guard import answered
 
 HYDRA = {"ignore_unknown_options": True, "help_option_names": []}  # every flag is Hydra's, --help too
+REUSE = click.option("--reuse", type=Path, help="Take runs for done that studies published in this folder hold.")
 RESULTS = click.option("--results", type=Path, default=Path("results"), show_default=True, help="Folder of records.")
 SUITE = click.option("--suite", help="Only the records of this suite.")
 WHERE = click.option("--where", help="Only records of which all this holds: 'dataset=digits method~dsc seed<3'.")
@@ -80,6 +81,8 @@ def sweep(overrides: tuple[str, ...]) -> None:
 @click.option("--budget", help="One of the study's budgets, which scale it down.")
 @click.option("--tune", is_flag=True, help="Choose every arm's recipe first, by the same number of trials for each.")
 @click.option("--plan", is_flag=True, help="Say what would run and how long it takes, and stop.")
+@click.option("--jobs", "at_once", type=click.IntRange(1), default=1, help="So many at once, energy not measured.")
+@REUSE
 @click.option("--config-dir", type=Path, help="A further folder of configurations, made like conf/.")
 @click.option("--reports", type=Path, default=Path("reports"), show_default=True, help="Folder of reports.")
 @RESULTS
@@ -98,17 +101,22 @@ def reproduce(**options) -> int:
 @click.option("--output", type=Path, help="Folder of the report.  [default: reports/SUITE]")
 @click.option("--plan", type=Path, help="JSON list of the planned runs: only their records are read.")
 @WHERE
+@REUSE
 @RESULTS
-def report(suite: str, output: Path | None, plan: Path | None, where: str | None, results: Path) -> None:
+def report(
+    suite: str, output: Path | None, plan: Path | None, where: str | None, reuse: Path | None, results: Path
+) -> None:
     """Write the report of records that are there."""
     from hundredfold.analysis.report import About, show
     from hundredfold.analysis.selection import read_plan
+    from hundredfold.replication.reproduce import plan_of
 
     if where is not None:
         name = "selection"
         about = About(f"hundredfold report --where {shlex.quote(where)}")
-        return show(results, output or Path("reports") / name, name, None, about, where)
-    show(results, output or Path("reports") / suite, suite, None if plan is None else read_plan(plan))
+        return show(results, output or Path("reports") / name, name, None, about, where, reuse)
+    planned = plan_of(suite, results, reuse) if plan is None else read_plan(plan)
+    show(results, output or Path("reports") / suite, suite, planned, reuse=reuse)
 
 
 @commands.command("ls")
@@ -219,16 +227,19 @@ def export(file: Path, results: Path, suite: str | None, where: str | None) -> N
 
 
 @commands.command()
-@click.option("--output", type=Path, help="Also write them as Markdown.")
+@click.option("--output", type=Path, help="Also write them as a page: NAME.html or NAME.md.")
+@click.option("--reports", type=Path, default=Path("reports"), show_default=True, help="Folder of reports.")
 @RESULTS
-def papers(output: Path | None, results: Path) -> None:
+def papers(output: Path | None, reports: Path, results: Path) -> None:
     """Published figures beside ours.
+
+    By the studies published below --results and the reports below --reports.
 
     Each is reproduced, not reproduced, not decided, not run (with the command that runs it), or not here (and why).
     """
     from hundredfold.analysis.browse import papers
 
-    papers(results, output)
+    papers(results, reports, output)
 
 
 @commands.command("wandb")

@@ -12,45 +12,62 @@ from rich.console import Console
 from rich.markup import escape
 
 from hundredfold.analysis.inert import LEAST_UPDATES
+from hundredfold.analysis.records import published
 from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.study import tuning
 from hundredfold.replication.study.job import Job, Past, expected, past, planned
 from hundredfold.replication.study.queue import run_all
-from hundredfold.replication.study.suite import Suite, load_suite
+from hundredfold.replication.study.suite import Suite, load_suite, studies
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 def reproduce(
-    study: str, budget: str | None, tune: bool, plan: bool, config_dir: Path | None, results: Path, reports: Path
+    study: str,
+    budget: str | None,
+    tune: bool,
+    plan: bool,
+    config_dir: Path | None,
+    results: Path,
+    reports: Path,
+    at_once: int = 1,
+    reuse: Path | None = None,
 ) -> int:
     """Plan, tune, run and analyse one study.
 
     Args:
         study: a file of conf/suite or conf/experiment, or of such a folder in `config_dir`.
         plan: say what would run, and stop.
+        at_once: runs side by side; from two on their energy is not measured.
+        reuse: folder of published studies whose records are taken for done.
     Returns:
         exit code: 0 done, 1 some runs failed.
     Raises:
         ValueError: a mistake in what was asked; nothing has run then.
     """
+    if tune and (at_once > 1 or reuse):
+        raise ValueError("--tune: chooses by runs of its own, one after the other; leave --jobs and --reuse out")
     suite = load_suite(study, str(results), budget, config_dir)
     cost = None
     if tune:
         suite, cost = tuned(suite, reports, plan=plan)
     if suite is None:
         return 0
+    if at_once > 1:
+        suite = replace(suite, jobs=[unmetered(job) for job in suite.jobs])
     output = reports / suite.name
-    pasts = [past(job) for job in suite.jobs]
+    public = {} if reuse is None else published_pasts(reuse)
+    pasts = [found(job, public) for job in suite.jobs]
     jobs = expected(suite.jobs, pasts)
-    announce(suite, jobs, pasts, output)
+    announce(suite, jobs, pasts, output, at_once)
     if plan:
         return 0
-    outcomes = run_all(jobs, suite=suite.name)
+    todo = [job for job, p in zip(jobs, pasts, strict=True) if not p.ended or past(job).ended]
+    outcomes = run_all(todo, suite=suite.name, at_once=at_once)
     about = About(command(study, budget, tune), suite.scaled, cost, suite.judge)
-    show(results, output, suite.name, planned(jobs), about)
+    show(results, output, suite.name, planned(jobs), about, reuse=reuse)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failed:
         print(f"failed: {outcome.job}: {outcome.reason}", file=sys.stderr)
@@ -60,6 +77,49 @@ def reproduce(
 def command(study: str, budget: str | None, tune: bool) -> str:
     """The command that does this again."""
     return f"make reproduce SUITE={study}{f' budget={budget}' if budget else ''}{' tune=true' if tune else ''}"
+
+
+def plan_of(name: str, results: Path, reuse: Path | None = None) -> list[dict] | None:
+    """The planned runs of a study, or of a study-budget, as its report names them; None where there is no such file.
+
+    Of the study as it stands and the study without joules, as `--jobs` runs it, that of which more runs are there.
+
+    Raises:
+        ValueError: the file is not of a study's form.
+    """
+    study, _, budget = name.rpartition("-")
+    for known, scale in ((name, None), (study, budget)):
+        if known in studies():
+            jobs = load_suite(known, str(results), scale).jobs
+            public = {} if reuse is None else published_pasts(reuse)
+            variants = [jobs, [unmetered(job) for job in jobs]]
+            return planned(max(variants, key=lambda jobs: sum(found(job, public).ended for job in jobs)))
+    return None
+
+
+def unmetered(job: Job) -> Job:
+    """The same run without joules: another one, since a metered study cannot take it for done."""
+    return job.changed(energy={"source": "none"})
+
+
+def found(job: Job, public: dict[tuple[str, int], Past]) -> Past:
+    """What is known of a run: by its own record, or else by a published one."""
+    own = past(job)
+    return own if own.ended else public.get((job.run_id, job.replicate), own)
+
+
+def published_pasts(root: Path) -> dict[tuple[str, int], Past]:
+    """What published studies know of their runs, by run id and repetition.
+
+    Raises:
+        ValueError: none lies in the folder.
+    """
+    runs = published(root)
+    if runs.empty:
+        raise ValueError(f"--reuse {root}: no study is published there (a folder with records.parquet)")
+    return {
+        (run.run_id, int(run.replicate)): Past.published(run) for run in runs.itertuples() if run.status != FAILED
+    }
 
 
 def tuned(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str | None]:
@@ -82,10 +142,14 @@ def tuned(suite: Suite, reports: Path, *, plan: bool) -> tuple[Suite | None, str
     return replace(tuning.tuned(suite, quality), name=f"{suite.name}-tuned"), cost
 
 
-def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path) -> None:
+def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_once: int = 1) -> None:
     """Say what will run, how long it takes, and what measures its energy."""
     todo = [job.seconds for job, p in zip(jobs, pasts, strict=True) if not p.ended]
     source = choose("auto", "cpu", 10.0)
+    left = round(sum(todo) / at_once)
+    energy = f"{source.name} ({source.evidence}). {source.reason}"
+    if at_once > 1:
+        energy = f"not measured, since {at_once} runs go side by side."
     console.print(f"[bold]Suite {escape(suite.name)}[/bold]: {escape(suite.title)}")
     if suite.scaled:
         console.print(f"  {suite.scaled}")
@@ -93,9 +157,10 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path) -> 
         arms = dict.fromkeys(job.label for job in jobs if job.task == task)
         console.print(f"  {task}: {count} runs of {', '.join(arms)}", markup=False)
     console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
-    console.print(f"Time: about {timedelta(seconds=round(sum(todo)))}; Ctrl-C stops, the same command resumes.")
-    console.print(f"Energy: {source.name} ({source.evidence}). {source.reason}")
-    few = {f"{job.task} {job.label} ({job.updates})" for job in jobs if (job.updates or LEAST_UPDATES) < LEAST_UPDATES}
+    console.print(f"Time: about {timedelta(seconds=left)}; Ctrl-C stops, the same command resumes.")
+    console.print(f"Energy: {energy}")
+    counted = {f"{job.task} {job.label} ({job.updates})": job.updates for job in jobs if job.updates is not None}
+    few = [arm for arm, updates in counted.items() if updates < LEAST_UPDATES]
     if few:
         console.print(
             f"Warning: fewer than {LEAST_UPDATES} updates in a run of {', '.join(sorted(few))}; their arms will be "

@@ -16,6 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         attempts = _count_attempt(folder)
         OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-        with held(metering_lock(), "another measured run on this machine"):
+        with held(metering_lock(), "another measured run on this machine") if source.metered else nullcontext():
             known = identity(experiment, folder, suite, attempts)
             meter = Meter(source, Ledger(folder / "energy.jsonl"))
             record = known | _measured(experiment, folder, meter, reference, progress)

@@ -203,7 +203,7 @@ def test_llama_computes_what_llama_of_transformers_computes():
     ("name", "options", "message"),
     [
         ("mlp", {"widths": (0,)}, r"widths\[0\]=0: expected a whole number, 1 or more"),
-        ("mlp", {"widths": ()}, r"widths=\[\]: expected at least one hidden layer"),
+        ("mlp", {"widths": (8, 0)}, r"widths\[1\]=0: expected a whole number, 1 or more"),
         ("mlp", {"dropout": 1.0}, r"dropout=1: expected a fraction in \[0, 1\)"),
         ("mlp", {"activation": "step"}, "expected one of relu, leaky_relu, gelu, silu, tanh, srelu"),
         ("lenet5", {"channels": (0, 50)}, r"channels\[0\]=0: expected a whole number, 1 or more"),

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from hundredfold.analysis import papers, records
+from hundredfold.analysis import papers, papers_page, records
 from hundredfold.replication.study.suite import load_suite
 from tests.record_factory import Arm, record, write
 
 FOUND = papers.load()
+PAPER = FOUND[0]
 TABLES = [(paper, table) for paper in FOUND for table in paper.tables]
 
 
@@ -35,7 +36,7 @@ def outcome(tmp_path, values, value=98.0, spread=0.1, n=5, checked=True, others=
         one = record(Arm("dense", "dense"), "digits/mlp", seed)
         one["suite"], one["quality"]["test"]["accuracy"] = "a0", accuracy / 100
         made.append(one)
-    runs = records.load(write(made, tmp_path)) if made else papers.published(tmp_path)
+    runs = records.load(write(made, tmp_path)) if made else records.published(tmp_path)
     figure = papers.Figure(row="dense", value=value, spread=spread, n=n, task="digits/mlp", arm="dense")
     rest = [papers.Figure(row=str(other), value=other) for other in others]
     table = papers.Table(
@@ -43,7 +44,9 @@ def outcome(tmp_path, values, value=98.0, spread=0.1, n=5, checked=True, others=
     )
     paper = papers.Paper(name="a", title="b", authors="c", address="https://d", tables=[table])
     found = papers.outcomes([paper], runs)
-    assert "**" not in papers.page(found) and "b" in papers.page(found)
+    page = papers_page.markdown(found)
+    assert "**" not in page and "# b" in page and "<svg" not in page
+    assert ("base64" in papers_page.html(found)) == bool(values)
     return found[0]
 
 
@@ -69,8 +72,31 @@ def test_errors_and_losses_are_compared_in_their_own_unit(tmp_path):
     runs = records.load(write([record(Arm("dense", "dense"), "digits/mlp", seed) for seed in range(3)], tmp_path))
     figure = papers.Figure(row="dense", value=4.5, task="digits/mlp", arm="dense")
     table = papers.Table(name="1", unit="error %", checked=True, conditions="", experiment="quick", figures=[figure])
-    own = papers._values(table, figure, runs)
-    assert own == pytest.approx(100 - 100 * runs.test_accuracy.to_numpy())
+    (found,) = papers.outcomes([PAPER.model_copy(update={"tables": (table,)})], runs.assign(suite="quick"))
+    assert found.values == pytest.approx(100 - 100 * runs.test_accuracy.to_numpy())
+    best = [max(point.validation_accuracy for point in curve) for curve in runs.curve]
+    assert found.best == pytest.approx(100 - 100 * np.mean(best)) and found.best <= found.validation
+
+
+@pytest.mark.parametrize(
+    ("suite", "budget", "state"),
+    [("a0-published", 1.0, "reproduced"), ("a0-small", 0.1, "shown only"), ("a01", 1.0, "not run")],
+)
+def test_a_budget_that_cuts_steps_shows_figures_and_judges_none(tmp_path, suite, budget, state):
+    made = []
+    for seed, accuracy in enumerate((0.98, 0.9805, 0.9795, 0.9802, 0.98)):
+        one = record(Arm("dense", "dense"), "digits/mlp", seed)
+        one["suite"], one["quality"]["test"]["accuracy"], one["config"]["budget"] = suite, accuracy, budget
+        made.append(one)
+    figures = [
+        papers.Figure(row=str(v), value=v, spread=0.1, n=5, task="digits/mlp", arm="dense") for v in (98.0, 97.0)
+    ]
+    table = papers.Table(name="1", unit="accuracy %", checked=True, conditions="", experiment="a0", figures=figures)
+    runs = records.load(write(made, tmp_path))
+    first, _ = papers.outcomes([PAPER.model_copy(update={"tables": (table,)})], runs)
+    assert first.state == state
+    shown = papers.of_study([PAPER.model_copy(update={"tables": (table,)})], suite, runs)
+    assert len(shown) == (0 if state == "not run" else 2)
 
 
 def test_the_order_of_a_table_is_kendalls_tau():
@@ -80,9 +106,13 @@ def test_the_order_of_a_table_is_kendalls_tau():
     def found(ours):
         return [papers.Outcome(paper, table, row, "not decided", o) for row, o in zip(rows, ours, strict=True)]
 
-    assert papers.order(found([1.1, 2.2, 2.9])) == (pytest.approx(1.0), 3)
-    assert papers.order(found([3.0, 2.0, 1.0])) == (pytest.approx(-1.0), 3)
-    assert papers.order(found([1.0, 2.0, None])) is None
+    assert papers.order(found([(1.1,), (2.2,), (2.9,)])) == (pytest.approx(1.0), None, 3)
+    assert papers.order(found([(3.0,), (2.0,), (1.0,)])) == (pytest.approx(-1.0), None, 3)
+    assert papers.order(found([(1.0,), (2.0,), ()])) is None
+    apart = papers.order(found([(1.0, 1.2), (2.0, 2.2), (3.0, 3.2)]))
+    assert apart.interval == (1.0, 1.0)  # no choice of seeds turns two rows round
+    close = papers.order(found([(1.0, 3.0), (2.0, 2.1), (2.2, 1.9)]))
+    assert close.interval.low < close.interval.high
 
 
 @pytest.mark.parametrize("text", ["", "title: x", "title: [", "[1]"])

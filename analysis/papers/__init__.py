@@ -8,10 +8,9 @@ since a wider one could not tell the rows apart. A figure from memory is shown a
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,13 +18,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import stats
 
-from hundredfold.analysis import records, statistics
-from hundredfold.analysis.formatting import UNKNOWN
-from hundredfold.analysis.statistics import Interval
+from hundredfold.analysis import statistics
+from hundredfold.analysis.statistics import Estimate, Interval
 
 Unit = Literal["accuracy %", "error %", "nats"]
 State = Literal["reproduced", "not reproduced", "not decided", "not run", "not here", "shown only"]
 LEAST_SEEDS = 3  # with fewer nothing is decided
+RESAMPLES = 1000
 
 
 class Block(BaseModel):
@@ -50,6 +49,7 @@ class Table(Block):
 
     Attributes:
         checked: against the source; else they come from a secondary page or from memory.
+        differs: what ours does in another way.
         experiment: file of conf/experiment that replicates them.
         why_not: why none does.
     """
@@ -58,6 +58,7 @@ class Table(Block):
     unit: Unit
     checked: bool
     conditions: str
+    differs: str | None = None
     experiment: str | None = None
     why_not: str | None = None
     figures: tuple[Figure, ...]
@@ -89,17 +90,29 @@ class Outcome(NamedTuple):
     """What our records say of a figure.
 
     Attributes:
-        ours: mean in the unit of the table, by the last step on the test split; None without a record.
-        interval: of the difference, ours less theirs.
+        values: ours by seed, in the unit of the table: at the last step, on the test split.
+        validation: mean at the last step on the validation split; None where it is not known.
+        best: mean of the best point of every run on the validation split, which flatters as a maximum on test does.
+        interval: of the difference, ours less theirs, at the last step on the test split.
     """
 
     paper: Paper
     table: Table
     figure: Figure
     state: State
-    ours: float | None = None
-    n: int = 0
+    values: tuple[float, ...] = ()
+    validation: float | None = None
+    best: float | None = None
     interval: Interval | None = None
+
+    @property
+    def ours(self) -> float | None:
+        """Mean of the values; None without a record."""
+        return float(np.mean(self.values)) if self.values else None
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
 
 
 def load(folder: Path | None = None) -> list[Paper]:
@@ -122,35 +135,62 @@ def outcomes(papers: list[Paper], runs: pd.DataFrame) -> list[Outcome]:
     """What the records say of every figure.
 
     Args:
-        runs: as `records.load` gives them; those of a figure have its experiment as their suite.
+        runs: with the tasks and labels of their study's report; those of a figure have its experiment as their suite,
+            or a budget of it. Where a budget has cut the steps, figures are shown and not judged.
     """
     return [_outcome(p, t, f, runs) for p in papers for t in p.tables for f in t.figures]
+
+
+def of_study(papers: list[Paper], suite: str, runs: pd.DataFrame) -> list[Outcome]:
+    """What the records of one study say of the figures that it is to replicate; none where it replicates none."""
+    own = [
+        paper.model_copy(update={"tables": tuple(table for table in paper.tables if _is_of(suite, table.experiment))})
+        for paper in papers
+    ]
+    return outcomes(own, runs.assign(suite=suite))
+
+
+def _is_of(suite: str, experiment: str | None) -> bool:
+    return experiment is not None and (suite == experiment or suite.startswith(f"{experiment}-"))
 
 
 def _outcome(paper: Paper, table: Table, figure: Figure, runs: pd.DataFrame) -> Outcome:
     if table.experiment is None:
         return Outcome(paper, table, figure, "not here")
-    own = _values(table, figure, runs)
+    own = _own(table, figure, runs)
     if not len(own):
         return Outcome(paper, table, figure, "not run")
-    ours, n = float(own.mean()), len(own)
-    interval = _difference(own, figure)
-    if not table.checked:
-        return Outcome(paper, table, figure, "shown only", ours, n, interval)
-    state = "not decided" if interval is None or n < LEAST_SEEDS else _decided(interval, _margin(table, figure, own))
-    return Outcome(paper, table, figure, state, ours, n, interval)
+    last, validation, best = (np.array([readings[i] for readings in own.readings]) for i in range(3))
+    interval = _difference(last, figure)
+    state: State = "shown only"
+    if table.checked and (own.budget == 1).all():
+        few = interval is None or len(last) < LEAST_SEEDS
+        state = "not decided" if few else _decided(interval, _margin(table, figure, last))
+    known = (None if np.isnan(values).any() else float(values.mean()) for values in (validation, best))
+    return Outcome(paper, table, figure, state, tuple(last.tolist()), *known, interval)
 
 
-def _values(table: Table, figure: Figure, runs: pd.DataFrame) -> np.ndarray:
-    """Our figures, one a seed, in the unit of the table."""
+def _own(table: Table, figure: Figure, runs: pd.DataFrame) -> pd.DataFrame:
+    """Our runs of a figure, one a seed, with their readings; those of all steps where there are any."""
     if figure.arm is None or runs.empty:
-        return np.array([])
-    own = runs[(runs.suite == table.experiment) & (runs.task == figure.task) & (runs.replicate == 0)]
-    own = own[(own.status == "finished") & (own.label == figure.arm)]
-    if table.unit == "nats":
-        return own.test_loss.to_numpy(dtype=float)
-    accuracy = 100 * own.test_accuracy.to_numpy(dtype=float)
-    return accuracy if table.unit == "accuracy %" else 100 - accuracy
+        return runs.iloc[:0]
+    own = runs[(runs.task == figure.task) & (runs.label == figure.arm) & (runs.replicate == 0)]
+    replicates = own.suite.map(lambda suite: _is_of(str(suite), table.experiment)).astype(bool)
+    own = own[(own.status == "finished") & replicates]
+    whole = own[own.budget == 1]
+    own = (whole if len(whole) else own).drop_duplicates("seed")
+    return own.assign(readings=[_readings(run, table.unit) for run in own.itertuples()])
+
+
+def _readings(run: Any, unit: Unit) -> tuple[float, float, float]:
+    """The last step on test, the last on validation, and the best on validation, in a table's unit; NaN if unknown."""
+    points = run.curve or []
+    if unit == "nats":
+        losses = [point.validation_loss for point in points] or [np.nan]
+        return run.test_loss, losses[-1], min(losses)
+    accuracies = [100 * point.validation_accuracy for point in points] or [np.nan]
+    found = (100 * run.test_accuracy, accuracies[-1], max(accuracies))
+    return found if unit == "accuracy %" else tuple(100 - accuracy for accuracy in found)
 
 
 def _difference(own: np.ndarray, figure: Figure) -> Interval | None:
@@ -175,50 +215,22 @@ def _decided(interval: Interval, margin: float) -> State:
     return "not reproduced" if interval.low > margin or interval.high < -margin else "not decided"
 
 
-def order(found: list[Outcome]) -> tuple[float, int] | None:
-    """Kendall's tau between their rows and ours, and how many there are; None with fewer than three."""
-    pairs = [(one.figure.value, one.ours) for one in found if one.ours is not None]
-    if len(pairs) < 3:
+def order(found: list[Outcome]) -> Estimate | None:
+    """Kendall's tau between their rows and ours, its 90 % interval over resampled seeds; None with fewer than three."""
+    rows = [one for one in found if one.values]
+    if len(rows) < 3:
         return None
-    tau = stats.kendalltau(*zip(*pairs, strict=True)).statistic
-    return (float(tau), len(pairs)) if np.isfinite(tau) else None
+    theirs = [one.figure.value for one in rows]
+    tau = _tau(theirs, [one.ours for one in rows])
+    if tau is None:
+        return None
+    random = np.random.default_rng(0)
+    drawn = [_tau(theirs, [random.choice(one.values, one.n).mean() for one in rows]) for _ in range(RESAMPLES)]
+    taus = [value for value in drawn if value is not None]
+    several = all(one.n > 1 for one in rows)
+    return Estimate(tau, Interval(*np.quantile(taus, [0.05, 0.95]).tolist()) if several else None, len(rows))
 
 
-def published(root: Path) -> pd.DataFrame:
-    """Runs of every study that lies in a folder of published results."""
-    tables = [records.read(path) for path in sorted(Path(root).glob("*/records.parquet"))]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(records.COLUMNS))
-
-
-def page(found: list[Outcome]) -> str:
-    """All papers in Markdown: theirs beside ours, with what each rests on."""
-    counts = pd.Series([one.state for one in found]).value_counts()
-    lines = ["# Published figures", "", ", ".join(f"{count} {state}" for state, count in counts.items()) + ".", ""]
-    for paper in dict.fromkeys(one.paper.name for one in found):
-        own = [one for one in found if one.paper.name == paper]
-        lines += [f"## {own[0].paper.title}", "", f"{own[0].paper.authors}, <{own[0].paper.address}>", ""]
-        for name in dict.fromkeys(one.table.name for one in own):
-            lines += _table([one for one in own if one.table.name == name])
-    return "\n".join(lines)
-
-
-def _table(found: list[Outcome]) -> list[str]:
-    table, ranks = found[0].table, order(found)
-    rows = [
-        {
-            "row": one.figure.row,
-            f"theirs, {table.unit}": f"{one.figure.value:g}"
-            + (f" ± {one.figure.spread:g}" if one.figure.spread else ""),
-            "ours": UNKNOWN if one.ours is None else f"{one.ours:.3f}, n = {one.n}",
-            "ours less theirs": UNKNOWN
-            if one.interval is None
-            else f"[{one.interval.low:+.2f}, {one.interval.high:+.2f}]",
-            "state": one.state,
-        }
-        for one in found
-    ]
-    does = f"`make reproduce SUITE={table.experiment}`" if table.experiment else f"None here: {table.why_not}"
-    told = f" Kendall's tau of {ranks[1]} rows: {ranks[0]:.2f}." if ranks else ""
-    checked = "" if table.checked else " Not checked against the source, so it is shown and not judged."
-    head = f"{re.sub(r'[.]$', '', table.conditions)}. {does}.{told}{checked}"
-    return [f"### {table.name}", "", head, "", pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True), ""]
+def _tau(theirs: list[float], ours: list[float]) -> float | None:
+    tau = float(stats.kendalltau(theirs, ours).statistic)
+    return tau if np.isfinite(tau) else None

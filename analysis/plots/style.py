@@ -3,6 +3,7 @@ each other."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def save(figure: Figure, stem: Path) -> None:
         figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
     plt.close(figure)
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG alone."""
+    file = io.BytesIO()
+    with plt.rc_context(SETTINGS):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return file.getvalue()
 
 
 def log_ticks(axis: Axis, widest: float = 500.0) -> None:

@@ -35,6 +35,11 @@ class Source:
     evidence: str = field(default="none", init=False)
     domains: tuple[str, ...] = field(default=(), init=False)
 
+    @property
+    def metered(self) -> bool:
+        """Whether joules are counted, so that no other run may draw some meanwhile."""
+        return self.evidence != "none"
+
     def joules(self) -> float | None:
         """Joules since the source was opened, all domains; None if this source has none."""
         return None

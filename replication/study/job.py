@@ -89,6 +89,11 @@ class Past(NamedTuple):
     joules: float | None = None
     validation: float | None = None  # quality on the validation split, larger is better: accuracy, or minus the loss
 
+    @classmethod
+    def published(cls, run: Any) -> Past:
+        """What the row of a published table says."""
+        return cls(run.status, None if run.phases_s is None else sum(run.phases_s.values()))
+
     @property
     def ended(self) -> bool:
         """Whether the run need not be done again."""

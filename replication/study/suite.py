@@ -114,11 +114,13 @@ def load_suite(name: str, results: str, budget: str | None = None, config_dir: P
     return Suite(f"{name}-{budget}", study.title, jobs, _sentence(budget, chosen, study), config_dir, study.judge)
 
 
+def studies(root: Path = CONF) -> dict[str, Path]:
+    """Name -> file of every study in a folder of configurations."""
+    return {path.stem: path for folder in FOLDERS for path in (Path(root) / folder).glob("*.yaml")}
+
+
 def _path(name: str, config_dir: Path | None) -> Path:
-    ours, theirs = (
-        {path.stem: path for folder in FOLDERS for path in (Path(root) / folder).glob("*.yaml")} if root else {}
-        for root in (CONF, config_dir)
-    )
+    ours, theirs = studies(), studies(config_dir) if config_dir else {}
     if name in ours and name in theirs:
         raise ValueError(f"suite={name}: is a file of conf/ too; give yours another name")
     paths = ours | theirs
