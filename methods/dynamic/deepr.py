@@ -5,8 +5,8 @@ The loss gains `l1` x theta, and after each optimizer step theta gains Gaussian 
 once, so that their number is constant. Source: Bellec et al. 2018, arXiv:1711.05136, algorithm 1; values of the
 authors' code (noise of deviation lr x `noise` in place of the paper's temperature, newborn theta 1e-12). Differs: the
 first connections are distinct (theirs are drawn with replacement, so that some fall together), any optimizer takes the
-gradient step, and signs and first values are those of the model's own initialisation. Extra cost: noise and sorting at
-every step.
+gradient step, and signs and first values are those of the model's own initialisation. Extra cost: noise of every
+connection at every step.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch import Tensor
 from hundredfold.methods.execution.parts import Part, Weights
 from hundredfold.methods.options import Strength, Within
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.tools.importance import random_scores, some
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import NetView
 
@@ -28,7 +28,7 @@ class Deepr(RandomErk):
     """Weights that would change their sign die, and random ones are born."""
 
     source = "arXiv:1711.05136"
-    extra_cost = "noise and sorting at every step"
+    extra_cost = "noise of every connection at every step"
 
     l1: Strength = 1e-5  # pull towards zero, added to the gradient
     noise: Strength = 1e-5  # deviation of the noise per step, times the learning rate
@@ -54,12 +54,14 @@ class Deepr(RandomErk):
     def update_topology(self, step: int, net: NetView) -> Topology:
         active, values = {}, {}
         for name, layer in net.layers.items():
-            sign = net.memory[f"sign.{name}"]
-            noise = torch.randn(sign.shape, generator=net.generator).to(sign)
-            theta = sign * layer.weight + net.learning_rate * self.noise * noise
-            alive = layer.active & (theta > 0)
-            num_dead = int(layer.active.sum()) - int(alive.sum())
-            born = top(random_scores(sign, net.generator).masked_fill(alive, -1), num_dead)
-            active[name] = alive | born
-            values[name] = sign * torch.where(born, self.newborn, theta * alive)
+            sign = net.memory[f"sign.{name}"].flatten()
+            alive, value = layer.active.flatten().clone(), layer.weight.flatten().clone()
+            there = alive.nonzero().flatten()
+            noise = torch.randn(len(there), generator=net.generator).to(value)
+            theta = sign[there] * value[there] + net.learning_rate * self.noise * noise
+            alive[there] = theta > 0
+            value[there] = sign[there] * theta.clamp(min=0)
+            born = some(~alive, len(there) - int(alive[there].sum()), net.generator)
+            alive[born], value[born] = True, self.newborn * sign[born]
+            active[name], values[name] = alive.view_as(layer.weight), value.view_as(layer.weight)
         return Topology(active, values=values)

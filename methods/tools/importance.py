@@ -35,6 +35,24 @@ def top_global(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
+def some(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Positions of `count` true entries, all sets of so many equally likely; of all of them where there are fewer.
+
+    Few of many are drawn and not sorted for: the cost goes with `count`.
+
+    Args:
+        available: bool [N].
+    """
+    if 4 * count > int(available.sum()):
+        positions = available.nonzero().flatten()
+        return positions[torch.randperm(len(positions), generator=generator)[:count].to(positions.device)]
+    chosen = torch.empty(0, dtype=torch.long, device=available.device)
+    while len(chosen) < count:
+        drawn = torch.randint(len(available), (2 * count + 8,), generator=generator).to(available.device)
+        chosen = torch.cat([chosen, drawn[available[drawn]]]).unique()
+    return chosen[torch.randperm(len(chosen), generator=generator)[:count].to(chosen.device)]
+
+
 def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform scores in [0, 1) of the same shape; drawn on the generator's device, so that a seed means one mask."""
     return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)
