@@ -65,6 +65,7 @@ readme: setup ## Put published results and the table of methods into README and 
 	@$(RUN) -m hundredfold.analysis.benchmarks
 	@$(RUN) -m hundredfold.analysis.front
 	@$(RUN) -m hundredfold.analysis.frontier
+	@$(RUN) -m hundredfold.analysis.papers_page
 
 publish: setup ## Put the report of SUITE into results/, for visitors.
 	@$(RUN) -m hundredfold.analysis.publish $(SUITE) $(REPORTS) results

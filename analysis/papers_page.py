@@ -1,9 +1,15 @@
-"""Published figures beside ours, as Markdown and as a page with a plot for every table that has records."""
+"""Published figures beside ours, as Markdown and as a page with a plot for every table that has records.
+
+    python -m hundredfold.analysis.papers_page results docs/papers.md
+
+writes results/papers.html and results/papers.md, and puts a summary into docs/papers.md.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hundredfold.analysis import pages, papers
+from hundredfold.analysis import markers, pages, papers, records
 from hundredfold.analysis.formatting import MINUS, UNKNOWN
 from hundredfold.analysis.papers import Outcome
 from hundredfold.analysis.plots import papers as plot
@@ -152,3 +158,24 @@ def write(found: list[Outcome], path: Path) -> None:
         path.write_text(WRITERS[path.suffix](found), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"--output {path}: cannot be written ({error.strerror})") from None
+
+
+def summary(results: Path) -> str:
+    """What stands of every table of which something was run; writes both pages beside the studies."""
+    found = papers.outcomes(papers.load(), records.published(results))
+    for suffix in WRITERS:
+        write(found, results / f"papers{suffix}")
+    rows = []
+    for beside in tables(found):
+        ranks = papers.order(beside.found)
+        if any(one.values for one in beside.found):
+            spread = f" [{ranks.interval.low:.2f}, {ranks.interval.high:.2f}]" if ranks and ranks.interval else ""
+            order = f"{ranks.value:.2f}{spread}" if ranks else ""
+            rows.append({"table": beside.title, "figures": beside.states, "Kendall's tau": order})
+    if not rows:
+        return answer(found)
+    return f"{answer(found)}\n\n{pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)}"
+
+
+if __name__ == "__main__":
+    sys.exit(markers.fill(sys.argv[1:], "papers", ("results", "docs/papers.md"), summary))

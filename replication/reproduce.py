@@ -80,9 +80,10 @@ def command(study: str, budget: str | None, tune: bool) -> str:
 
 
 def plan_of(name: str, results: Path, reuse: Path | None = None) -> list[dict] | None:
-    """The planned runs of a study, or of a study-budget, as its report names them; None where there is no such file.
+    """The planned runs of a study, or of a study-budget, as its report names them.
 
-    Of the study as it stands and the study without joules, as `--jobs` runs it, that of which more runs are there.
+    Of the study as it stands and the study without joules, as `--jobs` runs it, that of which more runs are there; None
+    where none is, or where there is no such file.
 
     Raises:
         ValueError: the file is not of a study's form.
@@ -92,14 +93,15 @@ def plan_of(name: str, results: Path, reuse: Path | None = None) -> list[dict] |
         if known in studies():
             jobs = load_suite(known, str(results), scale).jobs
             public = {} if reuse is None else published_pasts(reuse)
-            variants = [jobs, [unmetered(job) for job in jobs]]
-            return planned(max(variants, key=lambda jobs: sum(found(job, public).ended for job in jobs)))
+            variants = (jobs, [unmetered(job) for job in jobs])
+            there = [sum(found(job, public).ended for job in variant) for variant in variants]
+            return planned(variants[there.index(max(there))]) if any(there) else None
     return None
 
 
 def unmetered(job: Job) -> Job:
     """The same run without joules: another one, since a metered study cannot take it for done."""
-    return job.changed(energy={"source": "none"})
+    return replace(job.changed(energy={"source": "none"}), label=job.label)
 
 
 def found(job: Job, public: dict[tuple[str, int], Past]) -> Past:

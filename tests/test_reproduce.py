@@ -1,7 +1,10 @@
 import json
+import shutil
 
 import pytest
 
+from hundredfold.analysis import records
+from hundredfold.analysis.publish import publish
 from hundredfold.replication.study import tuning
 
 SMALL = """
@@ -49,6 +52,30 @@ def test_a_suite_runs_reports_and_reruns_nothing(reproduce, tmp_path, request):
     code, out, err = reproduce("small")
     assert code == 0 and "8 are done and 0 remain" in out
     assert [path.stat().st_mtime_ns for path in records] == written
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_not_metered_and_are_taken_for_done_once_published(reproduce, tmp_path, no_plots):
+    arms = "method=dsc_frozen method.density=0.25 method.interval=4, method=dense model.widths=[16], method=dsc method"
+    text = SMALL.replace("method=dsc method", arms)
+    code, out, err = reproduce("small", text, "--jobs", "3")
+    assert code == 0 and "Energy: not measured, since 3 runs go side by side" in out, err
+    found = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("record.json")]
+    assert len(found) == 12 and {one["energy"]["training_j"] for one in found} == {None}
+    assert {one["method"] for one in found} >= {"dsc", "dsc_frozen"}  # the second starts from the first one's units
+    publish(tmp_path / "reports" / "small", tmp_path / "public" / "small")
+    for kept in (tmp_path / "results", tmp_path / "reports"):
+        shutil.rmtree(kept)
+    public = ("--reuse", str(tmp_path / "public"))
+    assert "0 are done and 12 remain" in reproduce("small", None, "--plan", *public)[1]  # a metered study needs joules
+    code, out, err = reproduce("small", None, "--jobs", "2", *public)
+    assert code == 0 and "12 are done and 0 remain" in out, err
+    assert not list(tmp_path.glob("results/**/record.json"))
+    again = records.read(tmp_path / "reports" / "small" / "records.parquet")
+    assert sorted(again.run_id) == sorted(one["run_id"] for one in found)
+    for options in (("--reuse", str(tmp_path / "nothing")), ("--tune", "--jobs", "2"), ("--jobs", "0")):
+        code, _, err = reproduce("small", None, *options)
+        assert code == 2 and err.count("\n") == 1, err
 
 
 @pytest.mark.slow
