@@ -56,7 +56,7 @@ def test_a_suite_runs_reports_and_reruns_nothing(reproduce, tmp_path, request):
 
 @pytest.mark.slow
 def test_runs_side_by_side_are_not_metered_and_are_taken_for_done_once_published(reproduce, tmp_path, no_plots):
-    arms = "method=dsc_frozen method.density=0.25 method.interval=4, 'method=dense model.widths=[16]', method=dsc method"
+    arms = "method=dsc_frozen method.density=.25 method.interval=4, 'method=dense model.widths=[16]', method=dsc method"
     text = SMALL.replace("method=dsc method", arms)
     code, out, err = reproduce("small", text, "--jobs", "3")
     assert code == 0 and "Energy: not measured, since 3 runs go side by side" in out, err
