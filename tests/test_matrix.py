@@ -83,9 +83,9 @@ def expected_refusals(name):
     refused = IMAGE_ONLY if text else TEXT_ONLY
     if name not in TRANSFORMERS:
         refused = refused | BLOCKS
-    if name == "lenet5" or name == "mlp":  # fixed input sizes
+    if name in ("conv1d", "lenet5", "mlp"):  # fixed input sizes
         refused = refused | IMAGE_ONLY
-    if name in CNNS - {"lenet5"}:  # no hidden neurons of linear layers
+    if name in (CNNS | {"conv1d"}) - {"lenet5"}:  # no hidden neurons of linear layers
         refused = refused | FEED_FORWARD
     if name in ("gru", "lstm"):  # no prunable layer, no group of units
         refused = refused | UNITS | WEIGHTS | FEED_FORWARD
