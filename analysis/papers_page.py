@@ -41,21 +41,34 @@ class Beside(NamedTuple):
         return f"{self.found[0].paper.title}: {self.found[0].table.name}"
 
     @property
+    def order(self) -> str:
+        """Kendall's tau with its interval; "" where it is not known."""
+        ranks = papers.order(self.found)
+        if ranks is None:
+            return ""
+        bounds = f" [{ranks.interval.low:.2f}, {ranks.interval.high:.2f}]" if ranks.interval else ""
+        return f"{ranks.value:.2f}{bounds}"
+
+    @property
     def told(self) -> str:
-        """Conditions, command, order and counts, in sentences."""
-        table, ranks = self.found[0].table, papers.order(self.found)
+        """Conditions, command and order, in sentences."""
+        table, order = self.found[0].table, self.order
         does = f"`make reproduce SUITE={table.experiment}`" if table.experiment else f"None here: {table.why_not}"
         parts = [table.conditions[:1].upper() + table.conditions[1:], does]
         if table.differs:
             parts.append(f"Ours differs: {table.differs}")
-        if ranks is not None:
-            bounds = f" [{ranks.interval.low:.2f}, {ranks.interval.high:.2f}]" if ranks.interval else ""
-            parts.append(f"Kendall's tau of {ranks.n} rows: {ranks.value:.2f}{bounds}")
+        if order:
+            parts.append(f"Kendall's tau of {self.run} rows: {order}")
         if table.checked and any(one.state == "shown only" for one in self.found):
             parts.append("A budget has cut our steps, so that figures are shown and not judged")
         if not table.checked:
             parts.append("Not checked against the source, so it is shown and not judged")
         return " ".join(f"{re.sub('[.]$', '', part)}." for part in parts if part)
+
+    @property
+    def run(self) -> int:
+        """Rows that have records."""
+        return sum(bool(one.values) for one in self.found)
 
     @property
     def states(self) -> str:
@@ -165,13 +178,11 @@ def summary(results: Path) -> str:
     found = papers.outcomes(papers.load(), records.published(results))
     for suffix in WRITERS:
         write(found, results / f"papers{suffix}")
-    rows = []
-    for beside in tables(found):
-        ranks = papers.order(beside.found)
-        if any(one.values for one in beside.found):
-            spread = f" [{ranks.interval.low:.2f}, {ranks.interval.high:.2f}]" if ranks and ranks.interval else ""
-            order = f"{ranks.value:.2f}{spread}" if ranks else ""
-            rows.append({"table": beside.title, "figures": beside.states, "Kendall's tau": order})
+    rows = [
+        {"table": beside.title, "figures": beside.states, "Kendall's tau": beside.order}
+        for beside in tables(found)
+        if beside.run
+    ]
     if not rows:
         return answer(found)
     return f"{answer(found)}\n\n{pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)}"

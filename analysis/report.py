@@ -151,10 +151,6 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
     (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
     context = _study(study, suite, results, verdicts, about)
-    published = papers.of_study(papers.load(), suite, study.runs)
-    context["published"] = [papers_page.section(beside) for beside in papers_page.tables(published)]
-    if published:
-        context["answer"] = [papers_page.answer(published)]
     context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
     context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
     context["first_plot"] = _first_plot(context)
@@ -186,6 +182,7 @@ def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
 def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], about: About) -> dict[str, Any]:
     runs = study.runs
     counts = runs.status.value_counts()
+    published = papers.of_study(papers.load(), suite, runs)
     return {
         "suite": suite,
         "results": results.name,
@@ -193,7 +190,8 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "scaled": about.scaled,
         "tuned": about.tuning is not None,
         "first_line": provenance.first_line(runs),
-        "answer": _answer(study, verdicts),
+        "answer": _answer(study, verdicts, published),
+        "published": [papers_page.section(beside) for beside in papers_page.tables(published)],
         "groups": _groups(verdicts),
         "claims": [_claim(group) for group in _by_claim(verdicts)],
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
@@ -210,8 +208,10 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
     }
 
 
-def _answer(study: Study, verdicts: list[Verdict]) -> list[str]:
-    """What came out, in a sentence or two: on texts that models share, else by the claims about a method."""
+def _answer(study: Study, verdicts: list[Verdict], published: list[papers.Outcome]) -> list[str]:
+    """What came out, in a sentence or two: of published figures, on texts that models share, or by the claims."""
+    if published:
+        return [papers_page.answer(published)]
     found = [sentence for frontier in study.frontiers if (sentence := finding(frontier))]
     if found:
         return [

@@ -64,7 +64,7 @@ def reproduce(
     announce(suite, jobs, pasts, output, at_once)
     if plan:
         return 0
-    todo = [job for job, p in zip(jobs, pasts, strict=True) if not p.ended or past(job).ended]
+    todo = [job for job, p in zip(jobs, pasts, strict=True) if not p.ended]
     outcomes = run_all(todo, suite=suite.name, at_once=at_once)
     about = About(command(study, budget, tune), suite.scaled, cost, suite.judge)
     show(results, output, suite.name, planned(jobs), about, reuse=reuse)
@@ -161,8 +161,8 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
     console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
     console.print(f"Time: about {timedelta(seconds=left)}; Ctrl-C stops, the same command resumes.")
     console.print(f"Energy: {energy}")
-    counted = {f"{job.task} {job.label} ({job.updates})": job.updates for job in jobs if job.updates is not None}
-    few = [arm for arm, updates in counted.items() if updates < LEAST_UPDATES]
+    scheduled = [job for job in jobs if job.updates is not None]
+    few = {f"{job.task} {job.label} ({job.updates})" for job in scheduled if job.updates < LEAST_UPDATES}
     if few:
         console.print(
             f"Warning: fewer than {LEAST_UPDATES} updates in a run of {', '.join(sorted(few))}; their arms will be "

@@ -16,7 +16,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,13 +80,18 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         attempts = _count_attempt(folder)
         OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-        with held(metering_lock(), "another measured run on this machine") if source.metered else nullcontext():
+        with alone() if source.metered else contextlib.nullcontext():
             known = identity(experiment, folder, suite, attempts)
             meter = Meter(source, Ledger(folder / "energy.jsonl"))
             record = known | _measured(experiment, folder, meter, reference, progress)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
         return Result(action, folder, record)
+
+
+def alone() -> contextlib.AbstractContextManager:
+    """Hold what a run holds while it is measured."""
+    return held(metering_lock(), "another measured run on this machine")
 
 
 @contextlib.contextmanager

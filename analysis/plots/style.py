@@ -67,13 +67,12 @@ def save(figure: Figure, stem: Path) -> None:
     """Write PNG and SVG, byte for byte the same for the same records."""
     with plt.rc_context(SETTINGS):
         figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
-        figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
-    plt.close(figure)
+    figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
+    stem.with_suffix(".svg").write_bytes(svg(figure))
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG alone."""
+    """The figure as SVG; it is closed."""
     file = io.BytesIO()
     with plt.rc_context(SETTINGS):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})

@@ -59,9 +59,9 @@ class Deepr(RandomErk):
             there = alive.nonzero().flatten()
             noise = torch.randn(len(there), generator=net.generator).to(value)
             theta = sign[there] * value[there] + net.learning_rate * self.noise * noise
-            alive[there] = theta > 0
+            alive[there] = survives = theta > 0
             value[there] = sign[there] * theta.clamp(min=0)
-            born = some(~alive, len(there) - int(alive[there].sum()), net.generator)
+            born = some(~alive, len(there) - int(survives.sum()), net.generator)
             alive[born], value[born] = True, self.newborn * sign[born]
             active[name], values[name] = alive.view_as(layer.weight), value.view_as(layer.weight)
         return Topology(active, values=values)

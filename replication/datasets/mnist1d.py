@@ -6,7 +6,6 @@ that SciPy gives up.
 """
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -69,10 +68,6 @@ class Mnist1d(Dataset):
     def raw(self):
         rows, classes = draw(self.examples, SEED)
         return rows.round(6).tobytes() + classes.astype("<i8").tobytes()
-
-    def fingerprint(self):
-        """Return the first 12 hex digits of SHA-256 of the draw to six decimals."""
-        return hashlib.sha256(self.raw()).hexdigest()[:12]
 
     def _split(self, rows, classes):
         every, _ = draw(self.examples, SEED)

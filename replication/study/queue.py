@@ -13,7 +13,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -84,9 +84,9 @@ def _run_each(jobs: list[Job], suite: str | None, at_once: int) -> list[Outcome]
 
         def do(index: int) -> Outcome:
             job = jobs[index]
-            for i in range(index):  # the run that it starts from, if it is among them
-                if (jobs[i].arm, jobs[i].seed) == (job.reference, job.seed):
-                    futures[i].result()
+            for earlier, future in zip(jobs[:index], futures, strict=False):
+                if (earlier.arm, earlier.seed) == (job.reference, job.seed):  # the run that it starts from
+                    future.result()
             outcome = _run_one(context, job, suite, lambda steps, total: show(index, steps / total), stop)
             outcomes.append(outcome)
             show(index, 1.0)
@@ -95,7 +95,9 @@ def _run_each(jobs: list[Job], suite: str | None, at_once: int) -> list[Outcome]
             return outcome
 
         stop = threading.Event()
-        futures = [pool.submit(do, index) for index in range(len(jobs))]
+        futures: list[Future[Outcome]] = []  # a job sees those of all before it
+        for index in range(len(jobs)):
+            futures.append(pool.submit(do, index))
         try:
             ordered = [future.result() for future in futures]
         except KeyboardInterrupt:
