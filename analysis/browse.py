@@ -179,9 +179,7 @@ def papers(results: Path, reports: Path, output: Path | None = None) -> None:
     Raises:
         ValueError: the output cannot be written.
     """
-    runs = pd.concat([records.published(folder) for folder in (reports, results)], ignore_index=True)
-    runs = runs[~runs.duplicated(["suite", "run_id", "machine", "replicate"])]
-    found = registry.outcomes(registry.load(), runs)
+    found = registry.outcomes(registry.load(), records.studies(reports, results))
     table = Table("paper", "table", "figures", "states", "command, or why not", box=None)
     for paper, name in dict.fromkeys((one.paper.name, one.table.name) for one in found):
         own = [one for one in found if (one.paper.name, one.table.name) == (paper, name)]

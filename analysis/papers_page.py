@@ -175,7 +175,7 @@ def write(found: list[Outcome], path: Path) -> None:
 
 def summary(results: Path) -> str:
     """What stands of every table of which something was run; writes both pages beside the studies."""
-    found = papers.outcomes(papers.load(), records.published(results))
+    found = papers.outcomes(papers.load(), records.studies(results))
     for suffix in WRITERS:
         write(found, results / f"papers{suffix}")
     rows = [

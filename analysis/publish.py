@@ -47,7 +47,7 @@ def index(results: Path) -> Path:
             "",
             (folder / "answer.md").read_text(encoding="utf-8").strip(),
             "",
-            f"{len(runs)} runs, the last of {day}; energy: {evidence}. `make reproduce SUITE={folder.name}`.",
+            f"{len(runs)} runs, the last of {day}; energy: {evidence}.",
             "",
         ]
     path = results / INDEX

@@ -148,12 +148,19 @@ def read(path: Path) -> pd.DataFrame:
     return runs
 
 
+def studies(*roots: Path) -> pd.DataFrame:
+    """Runs of every study that lies in some folders, each in all of the studies that hold it; empty without one.
+
+    Their `suite` is the study that they are read from, and no longer the one for which they were done.
+    """
+    paths = [path for root in roots for path in sorted(Path(root).glob("*/records.parquet"))]
+    tables = [read(path).assign(suite=path.parent.name) for path in paths]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
 def published(root: Path) -> pd.DataFrame:
     """Runs of every study that is published in a folder, each once; an empty table without one."""
-    tables = [read(path) for path in sorted(Path(root).glob("*/records.parquet"))]
-    if not tables:
-        return pd.DataFrame(columns=list(COLUMNS))
-    runs = pd.concat(tables, ignore_index=True)
+    runs = studies(root)
     return runs[~runs.duplicated(["run_id", "machine", "replicate"])].reset_index(drop=True)
 
 

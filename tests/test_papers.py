@@ -99,6 +99,22 @@ def test_a_budget_that_cuts_steps_shows_figures_and_judges_none(tmp_path, suite,
     assert len(shown) == (0 if state == "not run" else 2)
 
 
+def test_a_run_that_two_studies_hold_counts_in_both(tmp_path):
+    made = [record(Arm("dense", "dense"), "digits/mlp", seed) for seed in range(3)]  # of the suite that did them first
+    runs = records.load(write(made, tmp_path / "made"))
+    for study in ("a0", "a1"):
+        (tmp_path / "public" / study).mkdir(parents=True)
+        records.save(runs, tmp_path / "public" / study / "records.parquet")
+    figures = [papers.Figure(row=str(v), value=v, task="digits/mlp", arm="dense") for v in (98.0, 97.0)]
+    tables = tuple(
+        papers.Table(name=name, unit="accuracy %", checked=True, conditions="", experiment=name, figures=figures)
+        for name in ("a0", "a1")
+    )
+    there = records.studies(tmp_path / "public", tmp_path / "nothing")
+    assert [one.n for one in papers.outcomes([PAPER.model_copy(update={"tables": tables})], there)] == [3] * 4
+    assert len(records.published(tmp_path / "public")) == 3
+
+
 def test_the_order_of_a_table_is_kendalls_tau():
     paper, table = TABLES[0]
     rows = [papers.Figure(row=str(value), value=value) for value in (1.0, 2.0, 3.0)]
