@@ -23,7 +23,7 @@ BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
 QUICK = {"gru", "lstm", "mlp", "small_cnn"}
-CNNS = {"lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn"}
+CNNS = {"lenet1998", "lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn"}
 
 
 def build(name):
@@ -83,11 +83,11 @@ def expected_refusals(name):
     refused = IMAGE_ONLY if text else TEXT_ONLY
     if name not in TRANSFORMERS:
         refused = refused | BLOCKS
-    if name in ("conv1d", "lenet5", "mlp"):  # fixed input sizes
+    if name in ("conv1d", "lenet1998", "lenet5", "mlp", "pixel_ngrams"):  # fixed input sizes
         refused = refused | IMAGE_ONLY
-    if name in (CNNS | {"conv1d"}) - {"lenet5"}:  # no hidden neurons of linear layers
+    if name in (CNNS | {"conv1d"}) - {"lenet1998", "lenet5"}:  # no hidden neurons of linear layers
         refused = refused | FEED_FORWARD
-    if name in ("gru", "lstm"):  # no prunable layer, no group of units
+    if name in ("gru", "lstm", "pixel_ngrams"):  # no prunable layer, no group of units
         refused = refused | UNITS | WEIGHTS | FEED_FORWARD
     return refused
 

@@ -42,7 +42,7 @@ def name(request):
 
 def test_every_family_is_registered():
     transformers, plain = {"vit", "gpt", "llama"}, {"mlp", "gru"}
-    convolutional = {"lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet"}
+    convolutional = {"lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet"}
     assert transformers | plain | convolutional <= set(MODELS)
 
 

@@ -10,7 +10,7 @@ from hundredfold.replication.models._srelu import SReLU
 from hundredfold.replication.models.base import Model
 
 MODELS = registry.discover("hundredfold.replication.models", Model)
-CONVOLUTIONAL = ("lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
+CONVOLUTIONAL = ("lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 # Counts as published, or of the reference code that a model names, to the digit where one is known.
@@ -18,6 +18,7 @@ SIZES = [
     ("mlp", MNIST, 10, {"widths": (300, 100)}, 266_610),
     ("mlp", CIFAR, 10, {"widths": (4000, 1000, 4000), "activation": "srelu"}, 20_337_010 + 4 * 9000),
     ("lenet5", MNIST, 10, {}, 431_080),
+    ("lenet1998", MNIST, 10, {}, 61_706),
     ("resnet", CIFAR, 10, {"depth": 20, "multiplier": 1, "shortcut": "pad"}, 0.27e6),
     ("resnet", CIFAR, 10, {"depth": 32, "multiplier": 1, "shortcut": "pad"}, 0.46e6),
     ("resnet", CIFAR, 10, {"depth": 110, "multiplier": 1, "shortcut": "pad"}, 1.73e6),
