@@ -77,13 +77,15 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         record = read_record(folder)
         if record is not None and record["status"] != FAILED:  # the other has done it
             return Result("skipped", folder, record)
-        attempts = _count_attempt(folder)
         OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
         with alone() if source.metered else contextlib.nullcontext():
-            known = identity(experiment, folder, suite, attempts)
-            meter = Meter(source, Ledger(folder / "energy.jsonl"))
-            record = known | _measured(experiment, folder, meter, reference, progress)
+            earlier = _attempts(folder)
+            meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
+            with meter.beating():
+                (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
+                known = identity(experiment, folder, suite, earlier + 1)
+                record = known | _measured(experiment, folder, meter, reference, progress)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
         return Result(action, folder, record)
@@ -260,13 +262,6 @@ def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
             f"same options and seed={experiment.seed}, which has not finished in {config['results']}; run that first"
         )
     return load_file(path)
-
-
-def _count_attempt(folder: Path) -> int:
-    path = folder / "attempts"
-    attempts = _attempts(folder) + 1
-    path.write_text(str(attempts))
-    return attempts
 
 
 def _attempts(folder: Path) -> int:

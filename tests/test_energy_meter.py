@@ -1,6 +1,7 @@
 import copy
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -98,15 +99,48 @@ def test_every_attempt_adds_what_its_checkpoint_holds(tmp_path):
     assert meter.totals().training_j == 30 and meter.totals().phases_j["replayed"] == 3
 
 
-def test_a_torn_ledger_does_not_make_training_cheaper(tmp_path):
+def test_joules_are_refused_where_the_ledger_knows_less_than_the_checkpoint(tmp_path):
     path = tmp_path / "energy.jsonl"
     first = attempt(path)
     train(first, 10)
     checkpoint = first.commit(10)
     path.write_bytes(path.read_bytes()[:-20])
     second = attempt(path, checkpoint)
-    train(second, 5)
-    assert second.totals().training_j == 15
+    totals = second.totals()
+    assert totals.training_j is None and totals.training_s > 0
+    assert second.source.reason.startswith("The ledger knows less than the checkpoint")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no ledger\n"])
+def test_joules_are_refused_where_an_attempt_is_not_in_the_ledger(tmp_path, content):
+    path = tmp_path / "energy.jsonl"
+    train(attempt(path), 10)
+    path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+    meter = Meter(Clock(), Ledger(path), attempts=1)
+    assert meter.totals().phases_j is None and "0 of 1 earlier attempts" in meter.source.reason
+
+
+def test_the_heart_beats_through_a_phase_that_says_nothing(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    meter = Meter(Clock(), Ledger(path), heartbeat_s=0.02)
+    with meter.beating(), meter.phase("eval"):
+        meter.source.now += 6
+        time.sleep(0.2)
+        inside = Ledger(path).earlier[-1]
+    assert inside["phases"]["eval"][0] == 6 and not inside["closed"]
+    assert Ledger(path).earlier[-1]["closed"]
+
+
+def test_an_attempt_that_was_killed_counts_a_heartbeat_that_nobody_metered(tmp_path):
+    path = tmp_path / "energy.jsonl"
+    first = Meter(Clock(), Ledger(path), heartbeat_s=50.0)
+    first.commit(1)  # and then it is killed
+    second = Meter(Clock(), Ledger(path), heartbeat_s=50.0)
+    assert second.totals().unmetered_fraction > 0.99
+    with second.beating():
+        pass
+    third = Ledger(path)
+    assert [line["closed"] for line in third.earlier] == [False, True]
 
 
 def test_joules_of_attempts_with_different_sources_are_unknown_and_say_why(tmp_path):

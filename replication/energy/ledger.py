@@ -26,15 +26,20 @@ class Ledger:
         self.segment = len(self.earlier)
         self._file: BinaryIO | None = None
 
-    def write(self, figures: dict[str, Any]) -> None:
-        """Append one line of cumulative figures of this segment and bring it to the disk."""
+    def write(self, figures: dict[str, Any], durable: bool = True) -> None:
+        """Append one line of cumulative figures of this segment.
+
+        Args:
+            durable: wait until the disk has it; else a killed process loses nothing either, but a machine may.
+        """
         if self._file is None:
             self._file = open(self.path, "ab")
             self._file.write(b"\n")  # ends a line that a kill has torn
         body = json.dumps({"segment": self.segment} | figures, separators=(",", ":"), allow_nan=False)
         self._file.write(f"{zlib.crc32(body.encode()):08x} {body}\n".encode())
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if durable:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the file; a later line opens it again."""

@@ -11,6 +11,7 @@ that was drawn; what it has beyond that is the phase `replayed`.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,6 +19,9 @@ from typing import NamedTuple
 from hundredfold.analysis.schema import TRAINING
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.sources import Source
+
+HEARTBEAT_S = 1.0  # between two lines of the ledger: what a kill may lose
+DURABLE_S = 5.0  # between two lines that wait for the disk
 
 Phases = dict[str, list[float]]  # phase -> joules, wall seconds, CPU seconds
 
@@ -32,7 +36,8 @@ class Totals(NamedTuple):
     Attributes:
         phases_j, phases_s, phases_cpu_s: all that was drawn, by phase.
         training_j, training_s, training_cpu_s: of the steps that made the weights, without those taken again.
-        unmetered_fraction: share of the wall time between the meter's start and now that lay in no phase.
+        unmetered_fraction: share of the wall time between the meter's start and now that lay in no phase; an attempt
+            that was killed counts a heartbeat more, which is what it may have done after its last line.
     """
 
     phases_j: dict[str, float] | None
@@ -51,49 +56,87 @@ class Meter:
         source: of the joules.
         ledger: where cumulative figures are kept for a resumed run.
         heartbeat_s: least time between two lines of the ledger.
+        attempts: so many processes have begun the run before, as far as is known apart from the ledger.
     Attributes:
-        source: that of the joules; one without any where earlier attempts had another, since theirs do not add up.
+        source: that of the joules; one without any where earlier attempts had another, since theirs do not add up, or
+            where what they drew is lost.
     """
 
-    def __init__(self, source: Source, ledger: Ledger, heartbeat_s: float = 5.0):
-        self.source, self.ledger, self.heartbeat_s = source, ledger, heartbeat_s
+    def __init__(self, source: Source, ledger: Ledger, heartbeat_s: float | None = None, attempts: int = 0):
+        self.source, self.ledger = source, ledger
+        self.heartbeat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
         self._synchronize = source.synchronize
         names = sorted({line["source"] for line in ledger.earlier} | {source.name})
         if len(names) > 1:
             self.source = Source(f"Attempts were metered by {' and '.join(names)}, whose joules do not add up.")
+        if attempts > ledger.segment:
+            self._lose(f"The ledger knows {ledger.segment} of {attempts} earlier attempts, whose joules are lost.")
+        self._lock = threading.RLock()  # the heart beats beside the run
+        self._step: int | None = None
         self._open: list[str] = []
         self._before: Phases = {}  # training up to the checkpoint that this attempt goes on from
         self._phases: Phases = {}  # of this attempt
         self._mark = self._read()
-        self._start = self._beat = time.perf_counter()
+        self._start = self._beat = self._durable = time.perf_counter()
+
+    def _lose(self, reason: str) -> None:
+        """Go on without joules."""
+        self.source = Source(reason)
 
     def _read(self) -> tuple[float, float, float]:
         return self.source.joules() or 0.0, time.perf_counter(), time.process_time()
 
-    def _charge(self) -> None:
-        """Charge what has happened since the last edge to the open phase."""
-        now = self._read()
-        if self._open:
-            figures = self._phases.setdefault(self._open[-1], [0.0, 0.0, 0.0])
-            for i in range(3):
-                figures[i] += now[i] - self._mark[i]
-        self._mark = now
+    def _charge(self, enter: str | None = None, leave: bool = False) -> None:
+        """Charge what has happened since the last edge to the open phase; then open or close one."""
+        with self._lock:
+            now = self._read()
+            if self._open:
+                figures = self._phases.setdefault(self._open[-1], [0.0, 0.0, 0.0])
+                for i in range(3):
+                    figures[i] += now[i] - self._mark[i]
+            self._mark = now
+            if enter is not None:
+                self._open.append(enter)
+            if leave:
+                self._open.pop()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Charge the block to a phase; the device is synchronised at both edges."""
         self._synchronize()
-        self._charge()
-        self._open.append(name)
+        self._charge(enter=name)
         try:
             yield
         finally:
             self._synchronize()
-            self._charge()
-            self._open.pop()
+            self._charge(leave=True)
 
-    def heartbeat(self, step: int) -> None:
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Write lines to the ledger all through a block, whatever it does, and one at its end, however it ends."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            with contextlib.suppress(OSError):  # of a counter or a disk: the run meets it at its next edge
+                while not ended.wait(self.heartbeat_s):
+                    self.heartbeat(self._step)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        self._write(None)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                self._charge()
+                self._write(self._step, closed=True)
+                self.ledger.close()
+
+    def heartbeat(self, step: int | None) -> None:
         """Write a line to the ledger if the last one is old enough; cheap otherwise."""
+        self._step = step
         if time.perf_counter() - self._beat >= self.heartbeat_s:
             self._charge()
             self._write(step)
@@ -101,12 +144,18 @@ class Meter:
     def commit(self, step: int) -> Phases:
         """Bring the account to the disk; returns the training up to `step`, which belongs into its checkpoint."""
         self._charge()
-        self._write(step)
+        self._write(step, durable=True)
         return self._made()
 
     def resume(self, made: Phases) -> None:
-        """Go on from a checkpoint, with what `commit` returned for it."""
+        """Go on from a checkpoint, with what `commit` returned for it.
+
+        The ledger was written before the checkpoint: where it knows less, a part of it is lost.
+        """
         self._before = made
+        known = _training(_added(*(line["phases"] for line in self.ledger.earlier)))
+        if known[1] < _training(made)[1] - 1e-6:
+            self._lose("The ledger knows less than the checkpoint, so that the joules of earlier attempts are lost.")
 
     def close(self) -> None:
         """Write the last line.
@@ -121,7 +170,7 @@ class Meter:
                 raise EnergyError(f"{self.source.name} gave negative joules; choose another energy.source")
             if joules <= 0 and wall > 1.0:
                 raise EnergyError(f"{self.source.name} counted no joules in {wall:.1f} s; choose another energy.source")
-        self._write(None)
+        self._write(None, durable=True, closed=True)
         self.ledger.close()
 
     def totals(self) -> Totals:
@@ -133,7 +182,8 @@ class Meter:
             phases["replayed"] = [max(0.0, all_ - kept) for all_, kept in zip(_training(drawn), training, strict=True)]
         joules, seconds, cpu_seconds = ({name: figures[i] for name, figures in phases.items()} for i in range(3))
         metered = self.source.evidence != "none"
-        elapsed = sum(line["elapsed_s"] for line in self.ledger.earlier) + time.perf_counter() - self._start
+        earlier = sum(line["elapsed_s"] + self.heartbeat_s * (not line.get("closed")) for line in self.ledger.earlier)
+        elapsed = earlier + time.perf_counter() - self._start
         inside = sum(figures[1] for figures in drawn.values())
         return Totals(
             phases_j=joules if metered else None,
@@ -149,16 +199,20 @@ class Meter:
         """Training of the steps that made the weights as they are now."""
         return _added(self._before, {name: figures for name, figures in self._phases.items() if name in TRAINING})
 
-    def _write(self, step: int | None) -> None:
-        self._beat = time.perf_counter()
-        self.ledger.write(
-            {
+    def _write(self, step: int | None, durable: bool = False, closed: bool = False) -> None:
+        with self._lock:
+            self._beat = time.perf_counter()
+            durable = durable or closed or self._beat - self._durable >= DURABLE_S
+            if durable:
+                self._durable = self._beat
+            figures = {
                 "step": step,
                 "source": self.source.name,
                 "phases": self._phases,
                 "elapsed_s": self._beat - self._start,
+                "closed": closed,
             }
-        )
+            self.ledger.write(figures, durable)
 
 
 def _added(*accounts: Phases) -> Phases:
