@@ -81,10 +81,10 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
         with alone() if source.metered else contextlib.nullcontext():
             earlier = _attempts(folder)
+            known = identity(experiment, folder, suite, earlier + 1)
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
             with meter.beating():
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
-                known = identity(experiment, folder, suite, earlier + 1)
                 record = known | _measured(experiment, folder, meter, reference, progress)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)

@@ -139,8 +139,7 @@ def test_an_attempt_that_was_killed_counts_a_heartbeat_that_nobody_metered(tmp_p
     assert second.totals().unmetered_fraction > 0.99
     with second.beating():
         pass
-    third = Ledger(path)
-    assert [line["closed"] for line in third.earlier] == [False, True]
+    assert [line["closed"] for line in Ledger(path).earlier] == [False, True]
 
 
 def test_joules_of_attempts_with_different_sources_are_unknown_and_say_why(tmp_path):

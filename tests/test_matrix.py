@@ -11,7 +11,7 @@ from hundredfold.methods.views import Batch
 from hundredfold.replication.config import registry
 from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.registry import create
-from tests.conformance import selected, small_options
+from tests.conformance import CNNS, selected, small_options
 
 STEPS, BATCH = 24, 4  # of the schedule, of which three steps are taken
 METHODS = {n: c for n, c in registry("method").items()}
@@ -23,7 +23,6 @@ BLOCKS = {"layer_drop", "random_ltd"}
 TEXT_ONLY, IMAGE_ONLY = {"memory", "progressive_length"}, {"progressive_resolution"}
 TRANSFORMERS = {"vit", "gpt", "llama"}
 QUICK = {"gru", "lstm", "mlp", "small_cnn"}
-CNNS = {"lenet1998", "lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn"}
 
 
 def build(name):
@@ -85,7 +84,7 @@ def expected_refusals(name):
         refused = refused | BLOCKS
     if name in ("conv1d", "lenet1998", "lenet5", "mlp", "pixel_ngrams"):  # fixed input sizes
         refused = refused | IMAGE_ONLY
-    if name in (CNNS | {"conv1d"}) - {"lenet1998", "lenet5"}:  # no hidden neurons of linear layers
+    if name in {*CNNS, "conv1d"} - {"lenet1998", "lenet5"}:  # no hidden neurons of linear layers
         refused = refused | FEED_FORWARD
     if name in ("gru", "lstm", "pixel_ngrams"):  # no prunable layer, no group of units
         refused = refused | UNITS | WEIGHTS | FEED_FORWARD

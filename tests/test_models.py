@@ -8,6 +8,7 @@ from hundredfold.replication import registry
 from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.models._causal import linear_from_conv1d, replace_conv1d
 from hundredfold.replication.models.base import Model, scaled, scaled_neurons
+from tests.conformance import CNNS
 
 MODELS = registry.discover("hundredfold.replication.models", Model)
 TEXT = DataSpec("text", (16,), 256, "loss")
@@ -42,8 +43,7 @@ def name(request):
 
 def test_every_family_is_registered():
     transformers, plain = {"vit", "gpt", "llama"}, {"mlp", "gru"}
-    convolutional = {"lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet"}
-    assert transformers | plain | convolutional <= set(MODELS)
+    assert (transformers | plain).union(CNNS) <= set(MODELS)
 
 
 def test_the_options_of_a_small_model_make_it_small(name):

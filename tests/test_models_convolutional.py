@@ -8,9 +8,9 @@ from hundredfold.replication import registry
 from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.models._srelu import SReLU
 from hundredfold.replication.models.base import Model
+from tests.conformance import CNNS
 
 MODELS = registry.discover("hundredfold.replication.models", Model)
-CONVOLUTIONAL = ("lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 # Counts as published, or of the reference code that a model names, to the digit where one is known.
@@ -108,7 +108,7 @@ def test_width_scales_every_hidden_channel_of_a_plain_network():
     assert thin[:3] == [(1, 8), (8, 16), (16, 32)] and thin[-1] == (64, 64)
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", CNNS)
 def test_channels_last_changes_neither_outputs_nor_gradients(name):
     inputs, gradients = batch((1, 16, 16)).double(), []
     for memory_format in (torch.contiguous_format, torch.channels_last):
@@ -119,7 +119,7 @@ def test_channels_last_changes_neither_outputs_nor_gradients(name):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", CNNS)
 def test_no_activation_overwrites_its_input(name):
     assert not any(getattr(module, "inplace", False) for module in build(name, **MODELS[name].small).modules())
 

@@ -17,12 +17,12 @@ from hundredfold.methods.tools.importance import top
 from hundredfold.replication.config import registry
 from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.registry import create
+from tests.conformance import CNNS
 from tests.test_conv import selective
 
 IMAGE = DataSpec("image", (3, 16, 16), 10, "accuracy")
 X = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(6)
-CNNS = ("lenet1998", "lenet5", "mobilenet", "resnet", "resnet18", "resnet50", "small_cnn", "vgg", "wrn")
 
 
 def build(name):

@@ -70,7 +70,8 @@ class Meter:
         if len(names) > 1:
             self.source = Source(f"Attempts were metered by {' and '.join(names)}, whose joules do not add up.")
         if attempts > ledger.segment:
-            self._lose(f"The ledger knows {ledger.segment} of {attempts} earlier attempts, whose joules are lost.")
+            known = f"The ledger knows {ledger.segment} of {attempts} earlier attempts"
+            self.source = Source(f"{known}, whose joules are lost.")
         self._lock = threading.RLock()  # the heart beats beside the run
         self._step: int | None = None
         self._open: list[str] = []
@@ -79,15 +80,11 @@ class Meter:
         self._mark = self._read()
         self._start = self._beat = self._durable = time.perf_counter()
 
-    def _lose(self, reason: str) -> None:
-        """Go on without joules."""
-        self.source = Source(reason)
-
     def _read(self) -> tuple[float, float, float]:
         return self.source.joules() or 0.0, time.perf_counter(), time.process_time()
 
-    def _charge(self, enter: str | None = None, leave: bool = False) -> None:
-        """Charge what has happened since the last edge to the open phase; then open or close one."""
+    def _charge(self) -> None:
+        """Charge what has happened since the last edge to the open phase."""
         with self._lock:
             now = self._read()
             if self._open:
@@ -95,21 +92,21 @@ class Meter:
                 for i in range(3):
                     figures[i] += now[i] - self._mark[i]
             self._mark = now
-            if enter is not None:
-                self._open.append(enter)
-            if leave:
-                self._open.pop()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Charge the block to a phase; the device is synchronised at both edges."""
         self._synchronize()
-        self._charge(enter=name)
+        with self._lock:
+            self._charge()
+            self._open.append(name)
         try:
             yield
         finally:
             self._synchronize()
-            self._charge(leave=True)
+            with self._lock:
+                self._charge()
+                self._open.pop()
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -130,9 +127,7 @@ class Meter:
             ended.set()
             thread.join()
             with contextlib.suppress(OSError):
-                self._charge()
-                self._write(self._step, closed=True)
-                self.ledger.close()
+                self._end(self._step)
 
     def heartbeat(self, step: int | None) -> None:
         """Write a line to the ledger if the last one is old enough; cheap otherwise."""
@@ -155,7 +150,8 @@ class Meter:
         self._before = made
         known = _training(_added(*(line["phases"] for line in self.ledger.earlier)))
         if known[1] < _training(made)[1] - 1e-6:
-            self._lose("The ledger knows less than the checkpoint, so that the joules of earlier attempts are lost.")
+            lost = "so that the joules of earlier attempts are lost."
+            self.source = Source(f"The ledger knows less than the checkpoint, {lost}")
 
     def close(self) -> None:
         """Write the last line.
@@ -170,7 +166,12 @@ class Meter:
                 raise EnergyError(f"{self.source.name} gave negative joules; choose another energy.source")
             if joules <= 0 and wall > 1.0:
                 raise EnergyError(f"{self.source.name} counted no joules in {wall:.1f} s; choose another energy.source")
-        self._write(None, durable=True, closed=True)
+        self._end(None)
+
+    def _end(self, step: int | None) -> None:
+        """Write a line after which nothing more is expected, and let go of the ledger."""
+        self._charge()
+        self._write(step, closed=True)
         self.ledger.close()
 
     def totals(self) -> Totals:
