@@ -86,8 +86,10 @@ def expected_refusals(name):
         refused = refused | IMAGE_ONLY
     if name in {*CNNS, "conv1d"} - {"lenet1998", "lenet5"}:  # no hidden neurons of linear layers
         refused = refused | FEED_FORWARD
-    if name in ("gru", "lstm", "pixel_ngrams"):  # no prunable layer, no group of units
+    if name in ("gru", "lstm"):  # no prunable layer, no group of units
         refused = refused | UNITS | WEIGHTS | FEED_FORWARD
+    if name == "pixel_ngrams":  # one layer, without hidden units
+        refused = refused | UNITS | FEED_FORWARD | {"placebo", "relu_l1"}
     return refused
 
 
