@@ -42,6 +42,8 @@ from hundredfold.replication.scoring import evaluate, read_on
 Progress = Callable[[int, int], None]
 DIGEST = 32  # bytes of a checkpoint before its content
 LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
+FILES = (LOCK, "attempts", "checkpoint.ckpt", "checkpoint.damaged", "checkpoint.tmp", "config.yaml", "energy.jsonl",
+         "record.json", "record.json.tmp", "units.safetensors")  # fmt: skip
 
 
 class Result(NamedTuple):
@@ -56,10 +58,13 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     """Bring one run to its end, or find that it has ended before.
 
     Raises:
-        ValueError: the output folder cannot be written, or the device, the data or the run that the method starts from
-            is missing.
+        ValueError: the output folder cannot be written or has a folder where a run has a file, or the device, the data
+            or the run that the method starts from is missing.
     """
     folder = run_folder(experiment.config)
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise ValueError(f"{folder / name}: is a folder where a run has a file; remove it")
     record = read_record(folder)
     if record is not None and record["status"] != FAILED:
         return Result("skipped", folder, record)
@@ -265,12 +270,10 @@ def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
 
 
 def _attempts(folder: Path) -> int:
-    """Attempts so far; where the file cannot be read, those that left a trace in the ledger."""
+    """Attempts so far; where the file holds no count, those that left a trace in the ledger."""
     path = folder / "attempts"
-    try:
-        return int(path.read_text()) if path.exists() else 0
-    except ValueError:
-        return Ledger(folder / "energy.jsonl").segment
+    text = path.read_text(errors="replace").strip() if path.exists() else "0"
+    return int(text) if text.isdecimal() else Ledger(folder / "energy.jsonl").segment
 
 
 def metering_lock() -> filelock.FileLock:

@@ -8,8 +8,7 @@ import pytest
 
 from hundredfold.replication.energy import sources
 from hundredfold.replication.energy.ledger import Ledger
-from hundredfold.replication.energy.meter import EnergyError, Meter
-from hundredfold.replication.energy.rapl import package_counters
+from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
 
 
@@ -58,10 +57,9 @@ def test_rapl_without_packages_or_permission_says_so(tmp_path, monkeypatch):
     def denied(root):
         raise PermissionError
 
-    monkeypatch.setattr(sources.rapl, "package_counters", denied)
+    monkeypatch.setattr(sources.rapl, "counters", denied)
     with pytest.raises(Unavailable, match="not readable for this user"):
         Rapl("", root=tmp_path)
-    assert package_counters is not denied
 
 
 class FakeGpus:
@@ -113,14 +111,52 @@ def test_hidden_or_oddly_named_gpus_are_refused_in_words(fake_gpu, monkeypatch, 
         ZeusGpu("", device="cuda")
 
 
-def test_a_counter_that_stands_still_or_runs_backwards_raises(fake_gpu, tmp_path):
-    for change in (0.0, -1000.0):
-        meter = Meter(choose("zeus-gpu", "cuda"), Ledger(tmp_path / f"{change}.jsonl"))
-        with meter.phase("train"):
-            fake_gpu.millijoules[0] += change
-        meter._phases["train"][1] += 10.0  # ten seconds of wall time
-        with pytest.raises(EnergyError):
-            meter.close()
+@pytest.mark.parametrize(("change", "words"), [(0.0, "stood still through 10"), (-1000.0, "ran backwards by 1 J")])
+def test_a_counter_that_stands_still_or_runs_backwards_has_no_joules(fake_gpu, tmp_path, change, words):
+    meter = Meter(choose("zeus-gpu", "cuda"), Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        fake_gpu.millijoules[0] += change
+    meter._phases["train"][1] += 10.0  # ten seconds of wall time
+    meter.close()
+    assert meter.totals().training_j is None and words in meter.source.reason
+    assert Ledger(tmp_path / "energy.jsonl").earlier[-1]["phases"]["train"][0] >= 0
+
+
+def test_a_counter_that_vanishes_costs_the_joules_and_not_the_run(tmp_path):
+    root = tmp_path / "powercap"
+    for domain in ("intel-rapl:0", "intel-rapl:0/intel-rapl:0:0"):
+        (root / domain).mkdir(parents=True)
+        name = "dram" if domain.endswith(":0:0") else "package-0"
+        for file, value in {"name": name, "energy_uj": 1000, "max_energy_range_uj": 10**9}.items():
+            (root / domain / file).write_text(f"{value}\n")
+    source = Rapl("", root=root)
+    assert source.domains == ("package-0", "package-0 dram")
+    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        (root / "intel-rapl:0" / "energy_uj").write_text("2000000\n")
+        (root / "intel-rapl:0/intel-rapl:0:0" / "energy_uj").write_text("1000000\n")
+    assert meter.totals().training_j == pytest.approx(1.999 + 0.999)
+    (root / "intel-rapl:0" / "energy_uj").unlink()
+    with meter.phase("train"):
+        pass
+    meter.close()
+    totals = meter.totals()
+    assert totals.training_j is None and totals.training_s > 0
+    assert "rapl could not be read any more" in meter.source.reason
+
+
+def test_a_package_that_stands_still_beside_one_that_moves_is_noticed(tmp_path):
+    root = tmp_path / "powercap"
+    for number in range(2):
+        (root / f"intel-rapl:{number}").mkdir(parents=True)
+        for file, value in {"name": f"package-{number}", "energy_uj": 0, "max_energy_range_uj": 10**9}.items():
+            (root / f"intel-rapl:{number}" / file).write_text(f"{value}\n")
+    meter = Meter(Rapl("", root=root), Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        (root / "intel-rapl:0" / "energy_uj").write_text("2000000\n")
+    meter._phases["train"][1] += 10.0
+    meter.close()
+    assert meter.totals().training_j is None and "rapl: package-1 stood still" in meter.source.reason
 
 
 def test_auto_on_a_cpu_says_what_was_missing(monkeypatch, tmp_path):

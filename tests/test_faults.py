@@ -11,7 +11,7 @@ import pytest
 
 from hundredfold.replication import run as running
 from hundredfold.replication.composition import compose
-from hundredfold.replication.energy.rapl import RaplCounter, package_counters
+from hundredfold.replication.energy.rapl import RaplCounter, counters
 from hundredfold.replication.run import CheckedIO, Damaged, run, run_folder
 
 
@@ -80,12 +80,22 @@ def test_no_flipped_bit_of_a_checkpoint_is_accepted(tmp_path):
             CheckedIO().load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", ["", "two", "\x00\x00"])
+@pytest.mark.parametrize("content", ["", "two", "\x00\x00", "-5"])
 def test_a_count_of_attempts_that_is_lost_is_taken_from_the_ledger(tmp_path, whole, content):
     made, folder = stopped(tmp_path)
     (folder / "attempts").write_text(content)
     record = run(made).record
     assert record["weights_sha256"] == whole["weights_sha256"] and record["attempts"] == 2
+
+
+@pytest.mark.parametrize("name", running.FILES)
+def test_a_folder_where_a_run_has_a_file_is_answered_before_anything_is_done(tmp_path, name):
+    made = experiment(tmp_path)
+    folder = run_folder(made.config)
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="is a folder where a run has a file") as caught:
+        run(made)
+    assert "\n" not in str(caught.value) and [path.name for path in folder.iterdir()] == [name]
 
 
 def zone(root, name, energy, number=0, span=262_143_328_850):
@@ -121,7 +131,7 @@ def test_a_counter_that_wraps_goes_on_and_one_that_is_reset_is_an_error(tmp_path
 def test_two_packages_of_one_name_are_both_counted(tmp_path):
     for number in range(2):
         zone(tmp_path, "package-0", 0, number)
-    assert sorted(package_counters(tmp_path)) == ["package-0 (intel-rapl:0)", "package-0 (intel-rapl:1)"]
+    assert sorted(counters(tmp_path)) == ["package-0 (intel-rapl:0)", "package-0 (intel-rapl:1)"]
 
 
 def test_another_users_lock_is_no_obstacle(tmp_path, monkeypatch):
@@ -132,6 +142,14 @@ def test_another_users_lock_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "open", refuse, raising=False)
     lock = running.metering_lock()
     assert Path(lock.lock_file) == Path(tempfile.gettempdir()) / f"hundredfold-metered-run-{os.getuid()}.lock"
+
+
+@pytest.mark.slow
+def test_the_fast_core_of_kills_and_faults_is_survived():
+    command = [sys.executable, "-m", "tests.reliability", "--scale", "0.1", "--sweeps", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 did not survive" in ended.stdout
 
 
 @pytest.mark.slow

@@ -22,12 +22,10 @@ from hundredfold.replication.energy.sources import Source
 
 HEARTBEAT_S = 1.0  # between two lines of the ledger: what a kill may lose
 DURABLE_S = 5.0  # between two lines that wait for the disk
+STILL_S = 1.0  # of training, after which every counter has moved
+ROUNDING_J = 1e-9
 
 Phases = dict[str, list[float]]  # phase -> joules, wall seconds, CPU seconds
-
-
-class EnergyError(ValueError):
-    """A counter gave figures that cannot be."""
 
 
 class Totals(NamedTuple):
@@ -58,8 +56,8 @@ class Meter:
         heartbeat_s: least time between two lines of the ledger.
         attempts: so many processes have begun the run before, as far as is known apart from the ledger.
     Attributes:
-        source: that of the joules; one without any where earlier attempts had another, since theirs do not add up, or
-            where what they drew is lost.
+        source: that of the joules; one without any, whose reason says why, where earlier attempts had another, where
+            what they drew is lost, or where a counter fails. The run itself goes on.
     """
 
     def __init__(self, source: Source, ledger: Ledger, heartbeat_s: float | None = None, attempts: int = 0):
@@ -67,26 +65,40 @@ class Meter:
         self.heartbeat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
         self._synchronize = source.synchronize
         names = sorted({line["source"] for line in ledger.earlier} | {source.name})
-        if len(names) > 1:
-            self.source = Source(f"Attempts were metered by {' and '.join(names)}, whose joules do not add up.")
-        if attempts > ledger.segment:
-            known = f"The ledger knows {ledger.segment} of {attempts} earlier attempts"
-            self.source = Source(f"{known}, whose joules are lost.")
         self._lock = threading.RLock()  # the heart beats beside the run
         self._step: int | None = None
         self._open: list[str] = []
         self._before: Phases = {}  # training up to the checkpoint that this attempt goes on from
         self._phases: Phases = {}  # of this attempt
+        self._mark = (0.0, 0.0, 0.0)
+        if len(names) > 1:
+            self._refuse(f"Attempts were metered by {' and '.join(names)}, whose joules do not add up.")
+        if attempts > ledger.segment:
+            self._refuse(f"The ledger knows {ledger.segment} of {attempts} earlier attempts, whose joules are lost.")
         self._mark = self._read()
         self._start = self._beat = self._durable = time.perf_counter()
 
+    def _refuse(self, reason: str) -> None:
+        """Know no joules of this run any more."""
+        self.source = Source(reason)
+        self._mark = (0.0, *self._mark[1:])
+
     def _read(self) -> tuple[float, float, float]:
-        return self.source.joules() or 0.0, time.perf_counter(), time.process_time()
+        """Joules, wall and CPU seconds now."""
+        joules = None
+        try:
+            joules = self.source.joules()
+        except Exception as error:  # every counter's library has kinds of its own
+            self._refuse(f"{self.source.name} could not be read any more ({str(error) or type(error).__name__}).")
+        return joules or 0.0, time.perf_counter(), time.process_time()
 
     def _charge(self) -> None:
         """Charge what has happened since the last edge to the open phase."""
         with self._lock:
             now = self._read()
+            if now[0] < self._mark[0] - ROUNDING_J:
+                self._refuse(f"{self.source.name} ran backwards by {self._mark[0] - now[0]:.3g} J.")
+                now = (0.0, *now[1:])
             if self._open:
                 figures = self._phases.setdefault(self._open[-1], [0.0, 0.0, 0.0])
                 for i in range(3):
@@ -114,7 +126,7 @@ class Meter:
         ended = threading.Event()
 
         def beat() -> None:
-            with contextlib.suppress(OSError):  # of a counter or a disk: the run meets it at its next edge
+            with contextlib.suppress(OSError):  # of a disk: the run meets it at its next edge
                 while not ended.wait(self.heartbeat_s):
                     self.heartbeat(self._step)
 
@@ -150,22 +162,16 @@ class Meter:
         self._before = made
         known = _training(_added(*(line["phases"] for line in self.ledger.earlier)))
         if known[1] < _training(made)[1] - 1e-6:
-            lost = "so that the joules of earlier attempts are lost."
-            self.source = Source(f"The ledger knows less than the checkpoint, {lost}")
+            self._refuse("The ledger knows less than the checkpoint, so that joules of earlier attempts are lost.")
 
     def close(self) -> None:
-        """Write the last line.
-
-        Raises:
-            EnergyError: the counter ran backwards, or stood still through a long run.
-        """
+        """Write the last line; joules of a counter that has stood still through training are none."""
         self._charge()
         joules, wall, _ = _training(self._phases)
-        if self.source.evidence != "none":
-            if any(figures[0] < -1e-9 for figures in self._phases.values()):
-                raise EnergyError(f"{self.source.name} gave negative joules; choose another energy.source")
-            if joules <= 0 and wall > 1.0:
-                raise EnergyError(f"{self.source.name} counted no joules in {wall:.1f} s; choose another energy.source")
+        if self.source.metered and wall > STILL_S:
+            still = self.source.still() or (("it",) if joules <= 0 else ())
+            if still:
+                self._refuse(f"{self.source.name}: {' and '.join(still)} stood still through {wall:.1f} s of training.")
         self._end(None)
 
     def _end(self, step: int | None) -> None:
@@ -182,7 +188,7 @@ class Meter:
         if self.ledger.earlier:
             phases["replayed"] = [max(0.0, all_ - kept) for all_, kept in zip(_training(drawn), training, strict=True)]
         joules, seconds, cpu_seconds = ({name: figures[i] for name, figures in phases.items()} for i in range(3))
-        metered = self.source.evidence != "none"
+        metered = self.source.metered
         earlier = sum(line["elapsed_s"] + self.heartbeat_s * (not line.get("closed")) for line in self.ledger.earlier)
         elapsed = earlier + time.perf_counter() - self._start
         inside = sum(figures[1] for figures in drawn.values())

@@ -1,7 +1,8 @@
-"""Reads Intel's and AMD's package energy counters from Linux' powercap tree.
+"""Reads Intel's and AMD's energy counters of packages and of memory from Linux' powercap tree.
 
-Package zones only: `psys` covers the packages again and sub-zones are parts of them, so that adding either would
-count twice. A counter that wraps is continued by its max_energy_range_uj.
+A package's `core` and `uncore` are parts of it and `psys` covers it again, so that adding them would count twice. Its
+`dram` is listed below it and counted apart from it. A counter that wraps is continued by its max_energy_range_uj.
+Source: Khan et al. 2018, "RAPL in Action", and Linux' Documentation/power/powercap/powercap.rst.
 """
 
 from __future__ import annotations
@@ -42,19 +43,28 @@ class RaplCounter:
         return self.total_uj / 1e6
 
 
-def package_counters(root: Path = ROOT) -> dict[str, RaplCounter]:
-    """Package name -> open counter.
+def counters(root: Path = ROOT) -> dict[str, RaplCounter]:
+    """Domain, as in "package-0" and "package-0 dram", -> open counter; a memory's that has never counted is left out.
 
     Raises:
         OSError: there is no powercap tree, no package zone in it, or no permission to read one.
     """
-    zones = sorted(root.glob("*-rapl:*"))
-    packages = [zone for zone in zones if zone.name.count(":") == 1 and _name(zone).startswith("package")]
+    packages = [zone for zone in sorted(root.glob("*-rapl:*")) if _is_package(zone)]
     if not packages:
         raise FileNotFoundError(f"no RAPL package counter at {root}")
     names = [_name(zone) for zone in packages]
-    pairs = zip(names, packages, strict=True)
-    return {name if names.count(name) == 1 else f"{name} ({zone.name})": RaplCounter(zone) for name, zone in pairs}
+    found = {}
+    for name, zone in zip(names, packages, strict=True):
+        name = name if names.count(name) == 1 else f"{name} ({zone.name})"
+        found[name] = RaplCounter(zone)
+        for below in sorted(zone.glob(f"{zone.name}:*")):
+            if _name(below) == "dram" and (memory := RaplCounter(below)).last_uj > 0:
+                found[f"{name} dram"] = memory
+    return found
+
+
+def _is_package(zone: Path) -> bool:
+    return zone.name.count(":") == 1 and _name(zone).startswith("package")
 
 
 def _name(zone: Path) -> str:

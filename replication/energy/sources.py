@@ -44,6 +44,10 @@ class Source:
         """Joules since the source was opened, all domains; None if this source has none."""
         return None
 
+    def still(self) -> tuple[str, ...]:
+        """Domains that have counted nothing since the source was opened."""
+        return ()
+
     def synchronize(self) -> None:
         """Wait for the device, so that work is charged to the phase that asked for it."""
 
@@ -63,13 +67,13 @@ class Estimate(Source):
 
 @dataclass
 class Rapl(Source):
-    """Package counters of the whole machine, other processes included."""
+    """Package and memory counters of the whole machine, other processes included."""
 
     root: Path = rapl.ROOT
 
     def __post_init__(self):
         try:
-            self.counters = rapl.package_counters(self.root)
+            self.counters = rapl.counters(self.root)
         except PermissionError:
             raise Unavailable(f"the RAPL counters at {self.root} are not readable for this user") from None
         except (OSError, ValueError):
@@ -78,6 +82,9 @@ class Rapl(Source):
 
     def joules(self) -> float:
         return sum(counter.joules() for counter in self.counters.values())
+
+    def still(self) -> tuple[str, ...]:
+        return tuple(name for name, counter in self.counters.items() if counter.total_uj == 0)
 
 
 @dataclass
