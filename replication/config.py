@@ -31,7 +31,7 @@ GROUPS = {
     "method": ("hundredfold.methods", Method),
 }
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
-NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s",)}
+NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s", "keep")}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Trainer:
     storage: Literal["masked", "csr", "block_sparse", "semi_structured", "auto"] = "masked"  # of weights
     channels_last: bool = True  # memory layout of convolutions
     compile: bool = False  # by torch.compile, from the step on after which the method changes nothing more
+    keep: bool = False  # the trained network, as network.safetensors beside the record
 
     def __post_init__(self):
         check_options(self)

@@ -7,7 +7,6 @@ module keeps the position itself: a run resumes at the edge of a segment, bit fo
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from hundredfold.replication.datasets.base import DataSpec, Split
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.models.base import Learner
 from hundredfold.replication.scoring import evaluate
+from hundredfold.replication.streams import stream
 
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
@@ -35,12 +35,6 @@ GATHERED_BYTES = 2**25  # training examples that are brought to the device and a
 # Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
 # (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
 BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
-
-
-def stream(seed: int, purpose: str, position: int = 0) -> int:
-    """Seed of one purpose's own random stream, so that a method that draws more does not shift the others."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{position}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
 
 
 def make_optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -126,7 +120,6 @@ class TrainingModule(L.LightningModule):
         self.compiled: Any = None
         self.compile_from = self._compile_from()
         self.position = Position()
-        self.full_parameters = sum(p.numel() for p in self.model.parameters())
 
     # ---- Lightning's hooks ------------------------------------------------------------------------------------------
     def configure_optimizers(self) -> torch.optim.Optimizer:

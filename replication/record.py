@@ -126,11 +126,11 @@ def results(
         "density": {
             "target": getattr(module.experiment.method, "density", None),
             "prunable": session.density(),
-            "total": session.active_parameters() / module.full_parameters,
+            "total": session.active_parameters() / session.accounts.full_parameters,
             "layers": session.densities(),
         },
         "density_curve": position.density_curve,
-        "parameters": {"total": module.full_parameters, "active": session.active_parameters()},
+        "parameters": {"total": session.accounts.full_parameters, "active": session.active_parameters()},
         "units": session.unit_counts(),
         "storages": _storages(session.part(Weights)),
         "updates": {

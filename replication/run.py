@@ -35,6 +35,7 @@ from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
+from hundredfold.replication.network import NETWORK, keep
 from hundredfold.replication.process import check_device, prepare
 from hundredfold.replication.record import identity, read_record, results, write_record
 from hundredfold.replication.scoring import evaluate, read_on
@@ -43,7 +44,7 @@ Progress = Callable[[int, int], None]
 DIGEST = 32  # bytes of a checkpoint before its content
 LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
 FILES = (LOCK, "attempts", "checkpoint.ckpt", "checkpoint.damaged", "checkpoint.tmp", "config.yaml", "energy.jsonl",
-         "record.json", "record.json.tmp", "units.safetensors")  # fmt: skip
+         "network.safetensors", "network.tmp", "record.json", "record.json.tmp", "units.safetensors")  # fmt: skip
 
 
 class Result(NamedTuple):
@@ -67,7 +68,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
             raise ValueError(f"{folder / name}: is a folder where a run has a file; remove it")
     record = read_record(folder)
     if record is not None and record["status"] != FAILED:
-        return Result("skipped", folder, record)
+        return _skipped(experiment, folder, record)
     check_device(experiment.trainer.device)
     if not experiment.dataset.present():
         experiment.dataset.training()  # says which file is missing
@@ -81,7 +82,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     with held(filelock.FileLock(folder / LOCK), "another process that does this run"):
         record = read_record(folder)
         if record is not None and record["status"] != FAILED:  # the other has done it
-            return Result("skipped", folder, record)
+            return _skipped(experiment, folder, record)
         OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
         with alone() if source.metered else contextlib.nullcontext():
@@ -94,6 +95,15 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
         return Result(action, folder, record)
+
+
+def _skipped(experiment: Experiment, folder: Path, record: dict[str, Any]) -> Result:
+    if experiment.trainer.keep and record["status"] == FINISHED and not (folder / NETWORK).exists():
+        raise ValueError(
+            f"trainer.keep=true: run {folder.parent.name} has ended in {experiment.results} without keeping its "
+            "network; use another results=FOLDER"
+        )
+    return Result("skipped", folder, record)
 
 
 def alone() -> contextlib.AbstractContextManager:
@@ -136,7 +146,10 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
         alive = {name: alive.to(torch.uint8) for name, alive in units.store.alive.items()}
         save_file(alive, folder / "units.safetensors")
     ended = {"status": DIVERGED if reason else FINISHED, "reason": reason}
-    return ended | results(module, meter, test, bits, text)
+    record = ended | results(module, meter, test, bits, text)
+    if experiment.trainer.keep and not reason:
+        keep(folder / NETWORK, module.session, experiment, module.spec, folder.parent.name)
+    return record
 
 
 def _train(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress):

@@ -6,10 +6,11 @@ et al. 2023, arXiv:2307.06440. Extra cost: none.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from hundredfold.methods.base import Method
 from hundredfold.methods.execution.parts import Modules, Part
@@ -43,4 +44,8 @@ class DenseReg(Method):
         if not readers and hasattr(model, "lm_head"):  # a recurrent model has no groups
             readers = [model.lm_head]
         for reader in readers:
-            reader.register_forward_pre_hook(lambda m, args: (F.dropout(args[0], self.dropout, m.training),))
+            reader.register_forward_pre_hook(partial(_drop, self.dropout))
+
+
+def _drop(probability: float, reader: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+    return (F.dropout(args[0], probability, reader.training),)

@@ -53,6 +53,7 @@ class Session(Answers):
         training: the training split, for methods that read it before the run or remember the losses of its examples.
         selecting: entered around everything that a method decides before the first step and between steps.
         accounting: entered while the cost of a step is counted.
+        decides: False for a network that was trained before, which needs no first decision.
     Raises:
         ValueError: the model has no such part as a method selects, or two methods decide about the same.
     """
@@ -72,6 +73,7 @@ class Session(Answers):
         training: Batch | None = None,
         selecting: Callable[[], AbstractContextManager] = nullcontext,
         accounting: Callable[[], AbstractContextManager] = nullcontext,
+        decides: bool = True,
     ):
         self.method, self.reference = method, dict(reference or {})
         self.members = [Member(each, {}) for each in method.members()]
@@ -93,6 +95,8 @@ class Session(Answers):
         for part in self.parts:
             if not isinstance(part, Modules):
                 part.attach(context)
+        if not decides:
+            return
         with selecting():
             for member in self.members:
                 self.apply(member.method.init_topology(self.view(member)), member)
@@ -212,6 +216,21 @@ class Session(Answers):
             probe=lambda function: probe(context, function),
             losses=lambda model, batch: context.loss(model, batch.inputs, batch.targets, "none"),
         )
+
+    # ---- after the run ----------------------------------------------------------------------------------------------
+    def finalize(self) -> nn.Module:
+        """End the training and return the network as it is deployed, in evaluation mode.
+
+        Weights that do not exist are zeros of plain layers, units that do not exist are not there, and what selects in
+        training alone is gone. What a method has added to the network (experts, tables) stays, as do layers whose
+        forward products are selected at inference too. The session is over: it has no parts any more.
+        """
+        for part in self.parts:
+            part.unwatch()
+        for part in reversed(self.parts):
+            part.finalize()
+        self.parts = self.context.parts = []
+        return self.model.eval()
 
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

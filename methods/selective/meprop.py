@@ -30,7 +30,7 @@ class Meprop(Method):
     scope: Literal["batch", "example"] = "batch"  # the same columns for the whole batch (gathered), or simulated
 
     def parts(self) -> list[Part]:
-        return [Operands(self, self.select, layers=hidden, gathers=self.scope == "batch")]
+        return [Operands(self, self.select, layers=hidden, gathers=self.scope == "batch", inference=False)]
 
     def kept(self, grad: Tensor) -> Tensor:
         """Entries of an output gradient [T, O] that travel on: bool [1, O], or [T, O] per example."""

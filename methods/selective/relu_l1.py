@@ -55,7 +55,8 @@ class ReluL1(Method):
     l1: Strength = 3e-4  # strength of the penalty
 
     def parts(self) -> list[Part]:
-        return [Modules(self, self.adapt), Operands(self, self.select, layers=readers, cost_varies=True)]
+        products = Operands(self, self.select, layers=readers, cost_varies=True, inference=False)
+        return [Modules(self, self.adapt), products]
 
     def adapt(self, model: nn.Module, site: Site) -> None:
         found = [

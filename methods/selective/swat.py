@@ -36,7 +36,7 @@ class Swat(Method):
     def parts(self) -> list[Part]:
         if self.structured:
             return [Operands(self, self.select, gathers=True)]
-        return [Weights(self, keeps=True), Operands(self, self.select)]
+        return [Weights(self, keeps=True), Operands(self, self.select, inference=False)]
 
     def due(self, step: int, total: int) -> bool:
         return not self.structured and super().due(step, total)

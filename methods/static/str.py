@@ -45,7 +45,8 @@ class Str(Method):
     rise: Strength = 9.0  # e-folds by which decay alone shrinks s over the run; paper: 9 for density .2, 24 for .02
 
     def parts(self) -> list[Part]:
-        return [Modules(self, self.adapt, decay=self.rise), Operands(self, self.select, cost_varies=True)]
+        products = Operands(self, self.select, cost_varies=True, inference=False)
+        return [Modules(self, self.adapt, decay=self.rise), products]
 
     def adapt(self, model: nn.Module, site: Site) -> None:
         for layer in site.layers().values():

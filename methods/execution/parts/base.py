@@ -119,6 +119,10 @@ class Part:
         """Parameters that are stored and do not compute."""
         return 0
 
+    # ---- after the run ----------------------------------------------------------------------------------------------
+    def finalize(self) -> None:
+        """Leave the network as it is deployed: what the part has put there for training goes."""
+
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs beside the state of model and optimizer, in tensors and numbers."""

@@ -206,5 +206,9 @@ class Tokens(Part):
         if not self.context.counting:
             self.drawn = None
 
+    def finalize(self) -> None:
+        for name in self.context.blocks:
+            del self.context.model.get_submodule(name).forward
+
     def key(self) -> tuple:
         return tuple(-1 if tokens is None else len(tokens) for tokens in self.drawn or ())

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from hundredfold.methods.execution.context import Context
 from hundredfold.methods.execution.parts.base import Decider, Part
@@ -101,6 +102,12 @@ class Modules(Part):
         """Parameters that the loop's optimizer does not step."""
         groups = self.sparse_optimizer.param_groups if self.sparse_optimizer else []
         return {parameter for group in groups for parameter in group["params"]}
+
+    def finalize(self) -> None:
+        """A weight that was computed from parameters is a parameter from now on."""
+        for module in list(self.context.model.modules()):
+            for name in list(module.parametrizations) if parametrize.is_parametrized(module) else []:
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.sparse_optimizer is None else {"sparse_optimizer": self.sparse_optimizer.state_dict()}

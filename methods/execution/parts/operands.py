@@ -12,6 +12,7 @@ from hundredfold.methods.execution.kernels.masked import Masked
 from hundredfold.methods.execution.parts.base import Decider, Part
 from hundredfold.methods.execution.parts.weights import Weights
 from hundredfold.methods.execution.prunable import prunable_layers
+from hundredfold.methods.execution.storage.masked import unmask_layer
 from hundredfold.methods.execution.storage.selected import Choice, SelectedWeight, select_layer
 from hundredfold.methods.execution.units.groups import find_units
 
@@ -36,6 +37,7 @@ class Operands(Part):
         layers: model -> names of the layers that are asked about; the others compute everything.
         gathers: selections are whole rows or columns, which smaller products leave out; else they are simulated.
         cost_varies: how much is selected depends on the data.
+        inference: a forward product may differ from the whole one, so that the deployed network selects too.
     """
 
     selects = "operands"
@@ -49,9 +51,11 @@ class Operands(Part):
         layers: Callable[[nn.Module], set[str]] = lambda model: set(prunable_layers(model)),
         gathers: bool = False,
         cost_varies: bool = False,
+        inference: bool = True,
     ):
         super().__init__(method)
         self.choose, self.asked, self.gathers, self.cost_varies = choose, layers, gathers, cost_varies
+        self.inference = inference
         self.layers: dict[str, SelectedWeight] = {}
         self._own: dict[str, SelectedWeight] = {}
 
@@ -89,3 +93,9 @@ class Operands(Part):
 
     def num_missing(self) -> int:
         return sum(layer.num_missing() for layer in self._own.values())
+
+    def finalize(self) -> None:
+        if not self.inference:
+            for layer in self.layers.values():
+                unmask_layer(layer)
+            self.layers = self._own = {}

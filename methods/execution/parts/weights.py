@@ -160,6 +160,11 @@ class Weights(Part):
     def num_missing(self) -> int:
         return sum(layer.num_missing() for layer in self.layers.values())
 
+    # ---- after the run ----------------------------------------------------------------------------------------------
+    def finalize(self) -> None:
+        if not self.context.selects("operands"):  # else they are that part's to leave
+            self.store.finalize()
+
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         return {"store": self.store.state_dict(), "grad_mean": dict(self.grad_mean)}

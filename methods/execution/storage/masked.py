@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hundredfold.methods.execution.prunable import from_matrix, is_conv1d, to_matrix
 
 STRUCTURE = ("active", "trained")  # names of what every storage adds to a model's state
+OWN = {"name", "plain", "keeps", "wants_dense_grad", "tokens", "skipped", "choose", "kernel"}  # what no plain layer has
 
 
 class _OnlyActive(torch.autograd.Function):
@@ -37,6 +38,7 @@ class MaskedWeight(nn.Module):
 
     Attributes:
         name: of the layer in the model.
+        plain: the layer's own class.
         active: bool, the shape of the weight; None for all.
         trained: likewise, a superset of active; None for the same as active.
         keeps: weights that are not trained keep their value.
@@ -211,9 +213,24 @@ def mask_layer(layer: nn.Module, name: str, keeps: bool) -> MaskedWeight:
     Raises:
         ValueError: the layer computes its weight, or has a forward pass of its own.
     """
-    layer.__class__ = masked_class(type(layer), name)
+    plain = type(layer)
+    layer.__class__ = masked_class(plain, name)
     layer._init_masks(name, keeps)
+    layer.plain = plain
     return layer
+
+
+@torch.no_grad()
+def unmask_layer(layer: MaskedWeight) -> None:
+    """Give a layer its own class back, in place; weights that do not compute become zeros of it."""
+    if layer.active is not None:
+        layer.weight = nn.Parameter(layer.computing().detach().clone(), layer.weight.requires_grad)
+    plain = layer.plain
+    for name in STRUCTURE:
+        del layer._buffers[name]
+    for name in OWN & set(vars(layer)):
+        delattr(layer, name)
+    layer.__class__ = plain
 
 
 def masked_class(cls: type[nn.Module], name: str) -> type[MaskedWeight]:

@@ -137,12 +137,13 @@ def select_layer(layer: nn.Module, name: str, choose: Choice | None, kernel) -> 
     Raises:
         ValueError: a convolution that has a forward pass of its own.
     """
-    fresh = not isinstance(layer, MaskedWeight)
+    fresh, plain = not isinstance(layer, MaskedWeight), type(layer)
     if fresh and isinstance(layer, nn.Conv2d) and type(layer).forward is not nn.Conv2d.forward:
         masked_class(type(layer), name)  # refuses it
     layer.__class__ = _selected_class(type(layer))
     if fresh:
         layer._init_masks(name, keeps=False)
+        layer.plain = plain
     layer._init_products(choose, kernel)
     return layer
 

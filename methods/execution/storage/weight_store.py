@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hundredfold.methods.execution.prunable import from_matrix, prunable_layers, to_matrix
 from hundredfold.methods.execution.storage.choice import GAIN, SPARSE, Decision, measure
-from hundredfold.methods.execution.storage.masked import STRUCTURE, MaskedWeight, mask_layer
+from hundredfold.methods.execution.storage.masked import STRUCTURE, MaskedWeight, mask_layer, unmask_layer
 from hundredfold.methods.execution.storage.sparse import SparseLinear, positions_of, replace_parameter
 from hundredfold.methods.views import LayerView, StoredView
 
@@ -155,6 +155,14 @@ class WeightStore:
                 state.pop(f"{name}.{part}", None)
             state[f"{name}.weight"] = layer.matrix()
         return state
+
+    def finalize(self) -> None:
+        """Give every layer its own class back, whole and with zeros where a weight does not compute."""
+        for name in list(self.layers):
+            if isinstance(self.layers[name], SparseLinear):
+                self._unstore(name)
+            unmask_layer(self.layers[name])
+        self.layers = {}
 
     # ---- resume -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict:
