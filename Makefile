@@ -16,7 +16,7 @@ RUN := $(VENV)/bin/python
 COMMAND := $(VENV)/bin/hundredfold
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan check test lint types benchmark dashboard readme publish docs lock clean
+.PHONY: help setup reproduce plan check test reliability lint types benchmark dashboard readme publish docs lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -44,6 +44,10 @@ check: lint ## The inner loop: style, and every test but the slow ones.
 
 test: setup ## Run the whole test suite (WORKERS=2 processes).
 	@$(RUN) -m pytest $(PARALLEL)
+
+reliability: setup ## Kill runs and sweeps, break folders, disks and counters: what survives (12 minutes).
+	@$(RUN) -m tests.reliability
+	@$(RUN) -m pytest $(PARALLEL) tests/test_command_line.py tests/test_commands.py tests/test_faults.py
 
 lint: setup ## Check style and import order.
 	@$(RUN) -m ruff check .
@@ -76,7 +80,7 @@ docs: setup ## Build the documentation as pages that need no server: site/index.
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra suite --group dev pyproject.toml --output-file requirements.lock
+		--extra suite --extra onnx --group dev pyproject.toml --output-file requirements.lock
 
 clean: ## Delete reports and pages; results are kept.
 	rm -rf $(REPORTS) site

@@ -183,6 +183,37 @@ def why(run: str, results: Path) -> None:
     why(run, results)
 
 
+@commands.command()
+@click.argument("run")
+@click.option("--output", type=Path, default=Path("rerun"), show_default=True, help="Results folder of the repetition.")
+@RESULTS
+def rerun(run: str, output: Path, results: Path) -> int:
+    """Repeat a run from its record alone.
+
+    RUN is the beginning of its id, also of one that a study has published below --results, or the path of a
+    record.json. Prints what differs; exit code 0 where the weights are bitwise the same.
+    """
+    from hundredfold.replication.rerun import rerun
+
+    return rerun(run, results, output)
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--output", type=Path, default=Path("networks"), show_default=True, help="Folder of the networks.")
+@click.option("--onnx", is_flag=True, help="Write them as ONNX too, checked against PyTorch.")
+@click.option("--source", default="auto", show_default=True, help="rapl, zeus-apple, estimate, none.")
+@RESULTS
+def deploy(runs: tuple[str, ...], output: Path, onnx: bool, source: str, results: Path) -> None:
+    """Write trained networks, and what a prediction costs.
+
+    RUNS are the first digits of their ids; each was trained with trainer.keep=true.
+    """
+    from hundredfold.replication.deploy import deploy
+
+    deploy(runs, results, output, onnx=onnx, source=source)
+
+
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--source", default="auto", show_default=True, help="zeus-gpu, rapl, zeus-apple, estimate.")

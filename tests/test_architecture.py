@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"methods": {"methods"}, "replication": {"methods", "replication", "analysis"}, "analysis": {"analysis"}}
 PROJECT = "hundredfold."
 LIGHT = {"analysis.apart", "analysis.check", "analysis.markers", "analysis.schema"}  # what replication may import
-COMMANDS = {"wandb_mirror.py", "dashboard.py", "command_line.py", "reproduce.py", "sweep.py"}  # these may import it all
+COMMANDS = {  # these may import it all
+    "wandb_mirror.py", "dashboard.py", "command_line.py", "deploy.py", "reproduce.py", "rerun.py", "sweep.py",
+}  # fmt: skip
 
 
 def modules(source):

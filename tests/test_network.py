@@ -14,7 +14,9 @@ from hundredfold.methods.dynamic.rigl import Rigl
 from hundredfold.methods.execution.session import Session
 from hundredfold.replication.composition import compose
 from hundredfold.replication.config import registry, run_folder
+from hundredfold.replication.deploy import deploy
 from hundredfold.replication.network import NETWORK, card, load
+from hundredfold.replication.rerun import rerun
 from hundredfold.replication.run import run
 from tests.conformance import Training, small_options
 
@@ -151,6 +153,67 @@ def test_a_run_that_has_ended_without_its_network_says_so(tmp_path):
 def test_keeping_the_network_makes_no_other_run():
     folders = {run_folder(compose([f"trainer.keep={keep}"]).config) for keep in ("true", "false")}
     assert len(folders) == 1
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Results of a dense run and of one whose units went, with their networks."""
+    folder = tmp_path_factory.mktemp("two")
+    return folder, [run(compose([*SHORT, *ARMS[arm], f"results={folder}"])).record for arm in ("dense", "dsc")]
+
+
+def test_a_run_is_repeated_from_its_record_alone(tmp_path, two, capsys):
+    results, (dense, _) = two
+    assert rerun(dense["run_id"][:6], results, tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "bitwise the same" in out and "differs" not in out
+    (path,) = (results / "runs").glob(f"{dense['run_id']}/*/record.json")
+    changed = tmp_path / "changed" / "record.json"
+    changed.parent.mkdir()
+    changed.write_text(path.read_text().replace(dense["weights_sha256"], "0" * 64))
+    assert rerun(str(changed), results, tmp_path) == 1
+    assert "The weights differ" in capsys.readouterr().out
+
+
+def deployed(name, results, output):
+    deploy([name], results, output, onnx=False, source="none")
+
+
+@pytest.mark.parametrize("command", [rerun, deployed])
+def test_a_run_that_is_not_there_is_answered_in_a_sentence(tmp_path, two, command):
+    with pytest.raises(ValueError, match="zzz: no run of") as caught:
+        command("zzz", two[0], tmp_path)
+    assert "\n" not in str(caught.value) and not [*tmp_path.iterdir()]
+
+
+def test_networks_are_deployed_with_their_cards_and_costs(tmp_path, two, capsys):
+    results, runs = two
+    deploy([r["run_id"] for r in runs], results, tmp_path, onnx=False, source="estimate", rounds=1)
+    out = capsys.readouterr().out
+    assert "J a prediction" in out and "dsc" in out
+    for record in runs:
+        folder = tmp_path / f"{record['run_id']}-{record['seed']}"
+        assert record["label"] in (folder / "README.md").read_text() and not load(folder).training
+
+
+def test_a_run_without_its_network_is_not_deployed(tmp_path):
+    record = run(compose([*SHORT[:-1], f"results={tmp_path}"])).record
+    with pytest.raises(ValueError, match="trainer.keep=true"):
+        deploy([record["run_id"]], tmp_path, tmp_path / "out", onnx=False, source="none")
+
+
+@pytest.mark.slow
+def test_an_export_computes_what_the_network_does(tmp_path, two, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    results, (_, dsc) = two
+    deploy([dsc["run_id"]], results, tmp_path, onnx=True, source="none", rounds=1)
+    assert "logits differ by" in capsys.readouterr().out
+    (path,) = tmp_path.glob("*/network.onnx")
+    inputs = compose(SHORT).dataset.prepare(*compose(SHORT).dataset.test())[0]
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), load(path.parent)(inputs), rtol=1e-4, atol=1e-4)
 
 
 def test_a_session_that_decides_nothing_leaves_the_network_whole():

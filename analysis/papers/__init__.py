@@ -166,8 +166,12 @@ def _outcome(paper: Paper, table: Table, figure: Figure, runs: pd.DataFrame) -> 
     if table.checked and (own.budget == 1).all():
         few = interval is None or len(last) < LEAST_SEEDS
         state = "not decided" if few else _decided(interval, _margin(table, figure, last))
-    known = (None if np.isnan(values).any() else float(values.mean()) for values in (validation, best))
-    return Outcome(paper, table, figure, state, tuple(last.tolist()), *known, interval)
+    return Outcome(paper, table, figure, state, tuple(last.tolist()), _mean(validation), _mean(best), interval)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """None where one is not known."""
+    return None if np.isnan(values).any() else float(values.mean())
 
 
 def _own(table: Table, figure: Figure, runs: pd.DataFrame) -> pd.DataFrame:

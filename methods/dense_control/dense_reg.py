@@ -40,11 +40,11 @@ class DenseReg(Method):
         return range(max(1, round(self.stop * steps)))
 
     def adapt(self, model: nn.Module, site: Site) -> None:
-        readers = [model.get_submodule(group.reads) for group in site.units().values() if group.kind == "neuron"]
-        if not readers and hasattr(model, "lm_head"):  # a recurrent model has no groups
-            readers = [model.lm_head]
-        for reader in readers:
-            reader.register_forward_pre_hook(partial(_drop, self.dropout))
+        names = [group.reads for group in site.units().values() if group.kind == "neuron"]
+        if not names and hasattr(model, "lm_head"):  # a recurrent model has no groups
+            names = ["lm_head"]
+        for name in names:
+            model.get_submodule(name).register_forward_pre_hook(partial(_drop, self.dropout))
 
 
 def _drop(probability: float, reader: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
