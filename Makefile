@@ -7,8 +7,9 @@ budget ?=
 tune ?=
 JOBS ?=
 REUSE ?=
+LAUNCHER ?=
 STUDY = $(SUITE) --results $(RESULTS) --reports $(REPORTS) $(if $(budget),--budget $(budget)) $(if $(filter true,$(tune)),--tune) \
-	$(if $(JOBS),--jobs $(JOBS)) $(if $(REUSE),--reuse $(REUSE))
+	$(if $(JOBS),--jobs $(JOBS)) $(if $(REUSE),--reuse $(REUSE)) $(if $(LAUNCHER),--launcher "$(LAUNCHER)")
 WORKERS ?= 2
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
@@ -80,7 +81,7 @@ docs: setup ## Build the documentation as pages that need no server: site/index.
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra suite --extra onnx --group dev pyproject.toml --output-file requirements.lock
+		--extra suite --extra onnx --extra engines --group dev pyproject.toml --output-file requirements.lock
 
 clean: ## Delete reports and pages; results are kept.
 	rm -rf $(REPORTS) site

@@ -82,6 +82,7 @@ def sweep(overrides: tuple[str, ...]) -> None:
 @click.option("--tune", is_flag=True, help="Choose every arm's recipe first, by the same number of trials for each.")
 @click.option("--plan", is_flag=True, help="Say what would run and how long it takes, and stop.")
 @click.option("--jobs", "at_once", type=click.IntRange(1), default=1, help="So many at once, energy not measured.")
+@click.option("--launcher", help="What does the runs: fresh, 'joblib jobs=2', 'submitit timeout_min=600', ray.")
 @REUSE
 @click.option("--config-dir", type=Path, help="A further folder of configurations, made like conf/.")
 @click.option("--reports", type=Path, default=Path("reports"), show_default=True, help="Folder of reports.")

@@ -17,6 +17,7 @@ from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.study import tuning
+from hundredfold.replication.study.engines import Fresh, parsed
 from hundredfold.replication.study.job import Job, Past, expected, past, planned
 from hundredfold.replication.study.queue import run_all
 from hundredfold.replication.study.suite import Suite, load_suite, studies
@@ -33,6 +34,7 @@ def reproduce(
     results: Path,
     reports: Path,
     at_once: int = 1,
+    launcher: str | None = None,
     reuse: Path | None = None,
 ) -> int:
     """Plan, tune, run and analyse one study.
@@ -41,14 +43,18 @@ def reproduce(
         study: a file of conf/suite or conf/experiment, or of such a folder in `config_dir`.
         plan: say what would run, and stop.
         at_once: runs side by side; from two on their energy is not measured.
+        launcher: engine of the runs, with its options; default one after the other on this machine.
         reuse: folder of published studies whose records are taken for done.
     Returns:
         exit code: 0 done, 1 some runs failed.
     Raises:
         ValueError: a mistake in what was asked; nothing has run then.
     """
-    if tune and (at_once > 1 or reuse):
-        raise ValueError("--tune: chooses by runs of its own, one after the other; leave --jobs and --reuse out")
+    if tune and (at_once > 1 or reuse or launcher):
+        raise ValueError("--tune: does runs of its own, one after the other; leave --jobs, --launcher and --reuse out")
+    if launcher and at_once > 1:
+        raise ValueError(f"--launcher {launcher!r}: says itself how many runs go side by side; leave --jobs out")
+    engine = parsed(launcher) if launcher else Fresh(at_once)
     suite = load_suite(study, str(results), budget, config_dir)
     cost = None
     if tune:
@@ -62,10 +68,12 @@ def reproduce(
     pasts = [found(job, public) for job in suite.jobs]
     jobs = expected(suite.jobs, pasts)
     announce(suite, jobs, pasts, output, at_once)
+    if launcher:
+        console.print(f"Launcher: {launcher}; the time is that of one run after the other.", markup=False)
     if plan:
         return 0
     todo = [job for job, p in zip(jobs, pasts, strict=True) if not p.ended]
-    outcomes = run_all(todo, suite=suite.name, at_once=at_once)
+    outcomes = run_all(todo, suite=suite.name, engine=engine)
     about = About(command(study, budget, tune), suite.scaled, cost, suite.judge)
     show(results, output, suite.name, planned(jobs), about, reuse=reuse)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]

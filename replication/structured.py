@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -31,10 +32,11 @@ def register() -> None:
     """Put the schema of a run, every data set, model and method, and our sweeper into Hydra's store."""
     store = ConfigStore.instance()
     Plugins.instance()  # Hydra's own search loads a plug-in anew, so it comes before the import
-    from hydra_plugins.fresh_sweeper.sweeper import FreshSweeper  # no search finds it in an editable installation
+    from hydra_plugins.fresh_sweeper.sweeper import EngineLauncher, FreshSweeper
 
-    if FreshSweeper not in Plugins.instance().discover(Sweeper):
-        Plugins.instance().register(FreshSweeper)
+    for plugin, kind in ((FreshSweeper, Sweeper), (EngineLauncher, Launcher)):
+        if plugin not in Plugins.instance().discover(kind):  # no search finds it in an editable installation
+            Plugins.instance().register(plugin)
     strict = ("strict", bool, True)  # refuse options that the chosen method does not have; false leaves them out
     study = ("study", Any, None)  # of a file of conf/suite or conf/experiment: what `make reproduce` runs
     reports = ("reports", str, "reports")  # folder of a sweep's page

@@ -44,7 +44,7 @@ from hundredfold.replication.energy import sources
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.record import read_record
-from hundredfold.replication.study import child as libraries  # noqa: F401  loads what a run needs
+from hundredfold.replication.study import preload  # noqa: F401
 
 HEARTBEAT_S = 0.02  # shorter than in a run, so that an attempt of half a second has many
 SLACK_S = 0.15  # CPU seconds a kill may lose: a heartbeat, and what runs between the two clocks

@@ -9,7 +9,7 @@ import pytest
 from hundredfold.replication.composition import compose
 from hundredfold.replication.config import registry, run_id
 
-SAME = ["results=elsewhere", "trainer.checkpoint_every_s=3", "logger=wandb", "replicate=1"]
+SAME = ["results=elsewhere", "trainer.checkpoint_every_s=3", "trainer.keep=true", "logger=wandb", "replicate=1"]
 OTHER = ["seed=1", "budget=0.5", "recipe.learning_rate=0.5", "method=rigl", "trainer.threads=2", "model.widths=[8]"]
 
 
@@ -31,7 +31,8 @@ def test_every_value_is_in_the_identity_but_where_a_run_lies_and_how_it_is_watch
         functools.reduce(dict.__getitem__, groups, changed)[name] = "another value"
         if run_id(changed) == run_id(base):
             left_out.add(".".join([*groups, name]))
-    assert left_out == {"results", "replicate", "logger.wandb", "logger.project", "trainer.checkpoint_every_s"}
+    watched = {"logger.wandb", "logger.project", "trainer.checkpoint_every_s", "trainer.keep"}
+    assert left_out == {"results", "replicate"} | watched
 
 
 def test_an_override_reaches_the_identity_unless_it_is_left_out(base):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hundredfold.replication.composition import compose
-from hundredfold.replication.study import queue, tuning
+from hundredfold.replication.study import engines, queue, tuning
 from hundredfold.replication.study.job import Job, Past, expected
 from hundredfold.replication.study.suite import load_suite
 
@@ -116,7 +116,7 @@ def test_trials_are_equal_for_every_arm_and_one_that_starts_from_another_takes_i
 def test_where_nothing_has_to_run_no_process_is_started(monkeypatch):
     jobs = [Job.of(compose(["seed=1"]))]
     monkeypatch.setattr(queue, "past", lambda job: Past("finished"))
-    monkeypatch.setattr(queue, "_context", lambda: pytest.fail("the server of processes was started"))
+    monkeypatch.setattr(engines.Fresh, "begin", lambda *_: pytest.fail("the server of processes was started"))
     (outcome,) = queue.run_all(jobs)
     assert (outcome.action, outcome.status) == ("skipped", "finished")
 

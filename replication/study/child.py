@@ -1,25 +1,20 @@
-"""The child side of the queue: one run in a process of its own, forked from a server that has the libraries loaded.
-
-Importing this module is what the server does once; it starts no thread pool and touches no device.
-"""
+"""The child side of the queue: one run in a process of its own, forked from the server, or begun on another machine."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import sklearn.datasets  # noqa: F401
-import transformers.models.gpt2.modeling_gpt2
-import transformers.models.llama.modeling_llama  # noqa: F401
 
 from hundredfold.replication.config import GROUPS, Experiment, build, registry
 from hundredfold.replication.run import fail, run
@@ -45,15 +40,25 @@ def work(connection: Connection, config: dict[str, Any], suite: str | None) -> N
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or Lightning goes on to the end of its segment
     with open(os.devnull, "w") as null, contextlib.suppress(KeyboardInterrupt):
         sys.stdout = null
-        connection.send(("ended", *_done(connection, config, suite)))
+        connection.send(("ended", *_done(partial(_report, connection), config, suite)))
         connection.close()
 
 
-def _done(connection: Connection, config: dict[str, Any], suite: str | None) -> tuple[str, str, str | None]:
+def main() -> None:
+    """Do one run that the standard input describes, and answer how it ended with a line of JSON."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given, out = json.load(sys.stdin), sys.stdout
+    with open(os.devnull, "w") as null:
+        sys.stdout = null
+        ended = _done(lambda done, total: None, given["config"], given["suite"])
+    print(json.dumps(ended), file=out)
+
+
+def _done(tell: Callable[[int, int], None], config: dict[str, Any], suite: str | None) -> tuple[str, str, str | None]:
     """The run's action, status and reason; only what is no mistake of the user's is recorded as a failure."""
     experiment = build(config)
     try:
-        action, record, _ = perform(experiment, suite=suite, progress=partial(_report, connection))
+        action, record, _ = perform(experiment, suite=suite, progress=tell)
         return action, record["status"], record["reason"]
     except ValueError as error:
         return "started", "failed", str(error).splitlines()[0]
@@ -69,3 +74,7 @@ def _report(connection: Connection, done: int, total: int) -> None:
         connection.send(("progress", done, total))
     except BrokenPipeError:  # the queue was killed; the run goes on from its checkpoint when it is started again
         raise SystemExit from None
+
+
+if __name__ == "__main__":
+    main()

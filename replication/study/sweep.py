@@ -14,18 +14,20 @@ from hundredfold.analysis.report import PAGE, About, build
 from hundredfold.analysis.schema import DIVERGED, FINISHED
 from hundredfold.replication.composition import resolve
 from hundredfold.replication.record import read_record
+from hundredfold.replication.study.engines import Engine
 from hundredfold.replication.study.job import Job, planned, told_apart
 from hundredfold.replication.study.queue import Outcome, run_all
 
 NAME = "sweep"  # of its report
 
 
-def sweep(composers: list[Callable[[], DictConfig]], command: str) -> bool:
+def sweep(composers: list[Callable[[], DictConfig]], command: str, engine: Engine | None = None) -> bool:
     """Do the runs of a sweep, each different one once, and write their page; whether all have finished.
 
     Args:
         composers: each composes one run's configuration; the first one's `reports` has the page.
         command: that does this again.
+        engine: does the runs; default one after the other on this machine.
     Raises:
         ValueError: one of them is no run; none has begun then.
     """
@@ -40,7 +42,7 @@ def sweep(composers: list[Callable[[], DictConfig]], command: str) -> bool:
             raise ValueError(f"{error}{lenient} (one of {len(composers)} runs; none was started)") from None
         jobs.setdefault((job.run_id, job.replicate), job)
     chosen = told_apart(list(jobs.values()))
-    outcomes = run_all(chosen)
+    outcomes = run_all(chosen, engine=engine)
     console = Console()
     console.print(table(outcomes))
     results, reports = Path(outcomes[0].job.config["results"]), Path(configs[0].reports)
