@@ -42,7 +42,7 @@ def own_metering_lock(tmp_path_factory):
 def fork_server():
     """Makes processes that have the libraries of a run loaded, by the server that sweeps use too."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hundredfold.replication.study.child"])
+    context.set_forkserver_preload(["hundredfold.replication.study.preload"])
     return context
 
 
