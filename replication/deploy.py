@@ -65,7 +65,7 @@ def deploy(names: Sequence[str], results: Path, output: Path, *, onnx: bool, sou
     seconds = len(names) * len(BATCHES) * rounds * ROUND_S
     console.print(f"Timing {len(names)} networks, about {seconds:.0f} s. Energy: {meter.name} ({meter.evidence}).")
     torch.set_num_threads(kept[0]["config"]["trainer"]["threads"])
-    with alone():
+    with alone(meter):
         costs = _timed(networks, examples, meter, rounds)
     table = Table("network", "parameters", "bytes", "batch", "ms a call", "ms a prediction", "J a prediction", "onnx")
     for folder, network, record, inputs, cost in zip(folders, networks, kept, examples, costs, strict=True):

@@ -33,7 +33,7 @@ from hundredfold.replication.config import Experiment, reference_config, run_fol
 from hundredfold.replication.datasets.base import Split, sealed
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
-from hundredfold.replication.energy.sources import choose
+from hundredfold.replication.energy.sources import Source, choose
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
 from hundredfold.replication.process import check_device, prepare
@@ -85,7 +85,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
             return _skipped(experiment, folder, record)
         OmegaConf.save(OmegaConf.create(experiment.config), folder / "config.yaml")
         action = "resumed" if (folder / "checkpoint.ckpt").exists() else "started"
-        with alone() if source.metered else contextlib.nullcontext():
+        with alone(source) if source.metered else contextlib.nullcontext():
             earlier = _attempts(folder)
             known = identity(experiment, folder, suite, earlier + 1)
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
@@ -106,9 +106,10 @@ def _skipped(experiment: Experiment, folder: Path, record: dict[str, Any]) -> Re
     return Result("skipped", folder, record)
 
 
-def alone() -> contextlib.AbstractContextManager:
-    """Hold what a run holds while it is measured."""
-    return held(metering_lock(), "another measured run on this machine")
+def alone(source: Source) -> contextlib.AbstractContextManager:
+    """Hold what a run holds while a source measures it."""
+    where = f"on {source.shares} of this machine" if source.shares else "on this machine"
+    return held(metering_lock(source.shares), f"another measured run {where}")
 
 
 @contextlib.contextmanager
@@ -289,16 +290,20 @@ def _attempts(folder: Path) -> int:
     return int(text) if text.isdecimal() else Ledger(folder / "energy.jsonl").segment
 
 
-def metering_lock() -> filelock.FileLock:
-    """What a run holds while it is measured, since two at once would share the machine's energy.
+def metering_lock(shares: str = "") -> filelock.FileLock:
+    """What a run holds while it is measured, since two at once would share the energy of what they run on.
 
     The lock is the machine's, whatever the folder; HUNDREDFOLD_LOCK names another file, for runs that measure nothing.
+
+    Args:
+        shares: the device whose counter measures the run, which has a lock of its own; default the machine.
     """
-    shared = Path(tempfile.gettempdir()) / "hundredfold-metered-run.lock"
-    chosen = os.environ.get("HUNDREDFOLD_LOCK") or shared
+    ending = f"-{shares}" if shares else ""
+    shared = Path(tempfile.gettempdir()) / f"hundredfold-metered-run{ending}.lock"
+    chosen = Path(os.environ["HUNDREDFOLD_LOCK"] + ending) if os.environ.get("HUNDREDFOLD_LOCK") else shared
     try:
         with open(chosen, "a"):
             pass
     except PermissionError:  # another user's file, which the system lets nobody else open
-        chosen = Path(tempfile.gettempdir()) / f"hundredfold-metered-run-{os.getuid()}.lock"
+        chosen = Path(tempfile.gettempdir()) / f"hundredfold-metered-run{ending}-{os.getuid()}.lock"
     return filelock.FileLock(chosen)

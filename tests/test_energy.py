@@ -4,12 +4,14 @@ import subprocess
 import sys
 import types
 
+import filelock
 import pytest
 
 from hundredfold.replication.energy import sources
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
+from hundredfold.replication.run import metering_lock
 
 
 def powercap(root, zones):
@@ -102,6 +104,18 @@ def test_a_gpu_without_a_counter_is_unavailable_and_never_zero(fake_gpu):
         choose("zeus-gpu", "cuda")
     source = choose("auto", "cuda")
     assert source.name == "none" and source.joules() is None and "CPU seconds say nothing about a GPU" in source.reason
+
+
+@pytest.mark.parametrize(("visible", "device"), [(None, "gpu0"), ("3, 5", "gpu3"), ("1", "gpu1")])
+def test_a_gpu_has_a_lock_of_its_own_by_its_number_on_the_machine(fake_gpu, monkeypatch, visible, device):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    source = choose("zeus-gpu", "cuda")
+    assert source.shares == device and choose("estimate").shares == ""
+    with metering_lock(source.shares).acquire(timeout=0), metering_lock().acquire(timeout=0):
+        with pytest.raises(filelock.Timeout):
+            metering_lock(device).acquire(timeout=0)
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "GPU-8f2a", "MIG-1"])

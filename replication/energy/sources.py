@@ -28,12 +28,15 @@ class Source:
     Attributes:
         domains: what is metered, as in "gpu0" or "package-0".
         reason: one sentence that says why this source was taken.
+        shares: what its counters count beside this run, so that no other run may draw from it: the whole machine, "",
+            or one of its devices.
     """
 
     reason: str = "No energy source was asked for."
     name: str = field(default="none", init=False)
     evidence: str = field(default="none", init=False)
     domains: tuple[str, ...] = field(default=(), init=False)
+    shares: str = field(default="", init=False)
 
     @property
     def metered(self) -> bool:
@@ -110,6 +113,7 @@ class ZeusGpu(Source):
         except Exception as error:  # Zeus raises its own kind for every cause
             raise Unavailable(f"the GPU has no readable energy counter ({type(error).__name__})") from None
         self.name, self.evidence, self.domains = "zeus-gpu", "measured", (f"gpu{self.index}",)
+        self.shares = f"gpu{visible.split(',')[self.index].strip() if visible else self.index}"
 
     def _counter_mj(self) -> float:
         if not self.gpus.supports_get_total_energy_consumption(self.index):
