@@ -355,7 +355,7 @@ SWEEPS = {
 def test_a_sweep_runs_each_different_configuration_once(line, train, tmp_path, monkeypatch):
     seen = []
 
-    def run_all(jobs):
+    def run_all(jobs, engine):
         seen.extend(jobs)
         return [Outcome(job, "started", "finished", None) for job in jobs]
 
@@ -369,7 +369,7 @@ def test_a_sweep_runs_each_different_configuration_once(line, train, tmp_path, m
 
 
 def test_a_sweep_with_a_run_that_did_not_finish_exits_with_1_and_says_which(train, tmp_path, monkeypatch):
-    def run_all(jobs):
+    def run_all(jobs, engine):
         return [Outcome(job, "started", "failed", "a reason [/x]") for job in jobs]
 
     monkeypatch.setattr(sweep, "run_all", run_all)
