@@ -7,6 +7,7 @@ one that has ended is skipped, and one that was interrupted goes on from its che
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import multiprocessing.forkserver
 import signal
@@ -280,7 +281,7 @@ class Ray(Submitting):
     def open(self) -> None:
         import ray
 
-        ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
         self.task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_call)
 
     def submit(self, works: list[Work]) -> list[Any]:
