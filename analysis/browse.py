@@ -49,7 +49,7 @@ def why(prefix: str, results: Path) -> None:
         ValueError: no run, or several, begin so.
     """
     runs, console = records.load(results), Console(soft_wrap=True, highlight=False)
-    for path in _paths(prefix, results):
+    for path in paths(prefix, results):
         run = next(r for r in runs.itertuples() if (r.run_id, r.machine, r.replicate) == _key(path))
         console.print(Text(f"{run.task} {run.label}, seed {run.seed}, repeat {run.replicate}: {run.status}"))
         for sentence in _uses(run, runs):
@@ -89,12 +89,12 @@ def show_run(prefix: str, results: Path) -> None:
         ValueError: no run, or several, begin so.
     """
     console = Console()
-    for path in _paths(prefix, results):
+    for path in paths(prefix, results):
         console.print(Text(str(path)), soft_wrap=True)
         console.print_json(json.dumps(check.read(path).model_dump(exclude={"quality": {"curve"}})))
 
 
-def _paths(prefix: str, results: Path) -> list[Path]:
+def paths(prefix: str, results: Path) -> list[Path]:
     """Records of the one run whose id begins so."""
     folders = sorted((results / "runs").glob(f"{prefix}*/*/record.json"))
     if not folders:

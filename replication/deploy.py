@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from hundredfold.analysis.browse import paths
 from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.replication.config import build
 from hundredfold.replication.energy.sources import Source, choose
@@ -87,14 +88,11 @@ def deploy(names: Sequence[str], results: Path, output: Path, *, onnx: bool, sou
 
 
 def _folder(name: str, results: Path) -> Path:
-    found = sorted(path.parent for path in (results / "runs").glob(f"{name}*/*/{NETWORK}"))
-    if not found and any((results / "runs").glob(f"{name}*/*/record.json")):
+    """Of the run whose id begins so, that has kept its network."""
+    kept = [path.parent for path in paths(name, results) if (path.parent / NETWORK).exists()]
+    if not kept:
         raise ValueError(f"{name}: the run has not kept its network; train it with trainer.keep=true")
-    if not found:
-        raise ValueError(f"{name}: no run of {results} begins so; `hundredfold ls` lists them")
-    if len({path.parent for path in found}) > 1:
-        raise ValueError(f"{name}: {len(found)} runs of {results} begin so; give more digits")
-    return found[0]
+    return kept[0]
 
 
 def _examples(config: dict[str, Any], count: int) -> Tensor:

@@ -15,6 +15,7 @@ from hundredfold.analysis import check, records
 from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.replication.config import Experiment, build, run_folder
 from hundredfold.replication.record import read_record
+from hundredfold.replication.train import perform_shown
 
 # What a run has come to: on one machine and code all but what a clock or a counter tells is bitwise the same.
 RESULTS = ["status", "steps", "weights_sha256", "test_accuracy", "test_loss", "validation_accuracy", "validation_loss"]
@@ -33,20 +34,13 @@ def rerun(name: str, results: Path, output: Path) -> int:
     Raises:
         ValueError: no such run, or several; it has failed; or its configuration is none of this version.
     """
-    from rich.progress import Progress
-
-    from hundredfold.replication.study.child import perform
-
     before = find(name, results)
     if before["status"] != "finished":
         raise ValueError(f"{name}: the run is {before['status']} ({before['reason']}); there is nothing to repeat")
     config = {group: value for group, value in before["config"].items() if group != "results"}
     experiment = build(config | {"results": str(output)})
     _announce(before, experiment)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
-        perform(experiment, suite=None, progress=lambda done, total: bar.update(task, completed=done))
-    folder = run_folder(experiment.config)
+    _, _, folder = perform_shown(experiment)
     again = records.flatten(check.read(folder / "record.json"))
     Console(width=None if sys.stdout.isatty() else 160).print(beside(before, again))
     same = before["weights_sha256"] == again["weights_sha256"]

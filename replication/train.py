@@ -11,8 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hundredfold.replication.guard import answered
+
+if TYPE_CHECKING:
+    from hundredfold.replication.config import Experiment
 
 # Whatever takes seconds to import is imported where it is used, under the guard that answers Ctrl-C.
 
@@ -41,21 +46,11 @@ def help_text() -> str:
 
 def train(cfg) -> None:
     """Run one composed configuration with a progress bar and say where its record is."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from hundredfold.replication.composition import resolve
 
     with answered():  # here too, because Hydra writes a line of its own about an error that passes it
         experiment = resolve(cfg)
-        # loads what a run needs, after the check of what is asked
-        from hundredfold.replication.study.child import perform
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
-            action, record, folder = perform(
-                experiment, suite=None, progress=lambda done, total: bar.update(task, completed=done)
-            )
+        action, record, folder = perform_shown(experiment)
     print(f"{action}: {folder}/record.json")
     if record["status"] != "finished":
         print(f"{record['status']}: {record['reason']}", file=sys.stderr)
@@ -63,6 +58,19 @@ def train(cfg) -> None:
     test, energy = record["quality"]["test"], record["energy"]
     joules = "not measured" if energy["training_j"] is None else f"{energy['training_j']:.4g} J ({energy['evidence']})"
     print(f"test accuracy {test['accuracy']:.4f}, test loss {test['loss']:.4f} nats, training {joules}")
+
+
+def perform_shown(experiment: Experiment) -> tuple[str, dict[str, Any], Path]:
+    """Bring one run to its end with a progress bar; (action, record, folder)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # loads what a run needs, after the check of what is asked
+    from hundredfold.replication.study.child import perform
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{experiment.task} {experiment.label}", total=experiment.steps)
+        return perform(experiment, suite=None, progress=lambda done, total: bar.update(task, completed=done))
 
 
 def hydra_main(arguments: Sequence[str]) -> None:

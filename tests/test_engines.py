@@ -131,10 +131,11 @@ def test_a_run_that_is_stopped_is_cancelled(tmp_path):
     assert doing.futures[job.run_id, 0].cancelled
 
 
-def test_a_run_whose_process_dies_says_so(tmp_path):
+def test_a_run_whose_process_dies_says_so(tmp_path, monkeypatch):
     (job, *_) = jobs(tmp_path)
+    monkeypatch.setenv("PYTHONHOME", "/")
     with pytest.raises(RuntimeError, match="ended by itself, exit code"):
-        Work(job.config, None, {"PYTHONHOME": "/"})()
+        Work(job.config, None)()
     assert read_record(run_folder(job.config)) is None
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import multiprocessing.forkserver
+import os
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hundredfold.analysis.schema import FAILED
+from hundredfold.replication.process import check_device
 from hundredfold.replication.study.job import Job
 
 RETRIES = 2  # after a process that died without a word
@@ -51,7 +53,11 @@ class Engine(Protocol):
     at_once: int
 
     def begin(self, jobs: Iterable[Job], suite: str | None) -> None:
-        """Get ready, and hand over runs that start from no other."""
+        """Get ready, and hand over runs that start from no other.
+
+        Raises:
+            ValueError: what does the runs cannot do them; nothing has run then.
+        """
 
     def run(self, job: Job, suite: str | None, tell: Tell, stop: threading.Event) -> Ended:
         """Bring a run to its end, or stop it where `stop` is set; waits for it."""
@@ -69,6 +75,8 @@ class Fresh:
         self.at_once = at_once
 
     def begin(self, jobs: Iterable[Job], suite: str | None) -> None:
+        for device in {job.config["trainer"]["device"] for job in jobs}:
+            check_device(device)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["hundredfold.replication.study.preload"])
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the queue, not for what it starts
@@ -118,14 +126,10 @@ def _listen(receiver: Connection, tell: Tell, stop: threading.Event) -> Ended | 
 
 # ---- elsewhere ------------------------------------------------------------------------------------------------------
 class Work:
-    """One run in a fresh process of the machine that calls this; a value that travels to it.
+    """One run in a fresh process of the machine that calls this; a value that travels to it."""
 
-    Args:
-        environment: variables that the process has beside those of its machine.
-    """
-
-    def __init__(self, config: dict[str, Any], suite: str | None, environment: dict[str, str] | None = None):
-        self.config, self.suite, self.environment = config, suite, environment or {}
+    def __init__(self, config: dict[str, Any], suite: str | None):
+        self.config, self.suite = config, suite
 
     def __call__(self) -> tuple[str, str, str | None]:
         """How the run ended.
@@ -133,13 +137,9 @@ class Work:
         Raises:
             RuntimeError: its process ended without a word.
         """
-        import os
-
         command = [sys.executable, "-m", "hundredfold.replication.study.child"]
         given = json.dumps({"config": self.config, "suite": self.suite})
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | self.environment
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             told, _ = process.communicate(given)
         except BaseException:
@@ -161,7 +161,6 @@ class Submitting:
     """An engine that hands runs over and gets something that will have their results."""
 
     at_once = MOST_AT_ONCE
-    package: ClassVar[str]
 
     def __init__(self) -> None:
         self.futures: dict[tuple[str, int], Any] = {}
@@ -235,8 +234,6 @@ def _queue(devices: list[int] | None) -> Any:
 def _take_device(devices: Any) -> None:
     """A worker's runs use one device, which no other worker has."""
     if devices is not None:
-        import os
-
         os.environ["CUDA_VISIBLE_DEVICES"] = str(devices.get())
 
 

@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hundredfold.analysis.schema import FINISHED
-from hundredfold.replication.process import check_device
 from hundredfold.replication.study.engines import Engine, Fresh
 from hundredfold.replication.study.job import Job, past
 
@@ -48,11 +47,7 @@ def run_all(jobs: list[Job], *, suite: str | None = None, engine: Engine | None 
     """
     earlier = [past(job) for job in jobs]
     todo = [job for job, done in zip(jobs, earlier, strict=True) if not done.ended]
-    engine = engine or Fresh()
-    if isinstance(engine, Fresh):
-        for device in {job.config["trainer"]["device"] for job in todo}:
-            check_device(device)
-    outcomes = iter(_run_each(todo, suite, engine) if todo else [])
+    outcomes = iter(_run_each(todo, suite, engine or Fresh()) if todo else [])
     return [
         Outcome(job, "skipped", done.status, None) if done.ended else next(outcomes)
         for job, done in zip(jobs, earlier, strict=True)
