@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import statistics
+from hundredfold.analysis.contract import incomparable, unlike
 from hundredfold.analysis.schema import Metric
 from hundredfold.analysis.statistics import NOTHING, Estimate
-
-UNMETERED = 0.02  # a run with a larger share outside the meter is compared with nothing
 
 
 class Pairs(NamedTuple):
@@ -56,7 +54,7 @@ class Arm:
 
     def __init__(self, runs: pd.DataFrame, metric: Metric):
         first = runs.iloc[0]
-        self.runs, self.metric = runs.set_index("seed").sort_index(), metric
+        self.runs, self.metric = _derived(runs).set_index("seed").sort_index(), metric
         self.label: str = first.label
         self.method: str = first.method
         self.family: str = first.family
@@ -164,14 +162,14 @@ class Arm:
         values = figures.to_numpy(dtype=float)
         return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused)
 
-    def energy_pairs(self, other: Arm) -> Pairs:
-        """Training joules of two arms at the seeds where a ratio of them means something."""
+    def energy_pairs(self, other: Arm, column: str = "training_j") -> Pairs:
+        """Joules of two arms at the seeds where a ratio of them means something."""
         runs, reasons = comparable(self, other)
         refused = tuple(dict.fromkeys((*self._lost(), *other._lost(), *reasons)))
         classes = sorted({one.evidence for one, _ in runs})
         if len(classes) > 1:  # each pair agrees within itself, but their mean would mix classes
             runs, refused = [], (*refused, f"evidence differs between seeds ({', '.join(classes)})")
-        values = joules(runs)
+        values = joules(runs, column)
         evidence = classes[0] if len(classes) == 1 else None
         return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, evidence)
 
@@ -193,46 +191,18 @@ def comparable(one: Arm, other: Arm) -> tuple[list[tuple[Any, Any]], list[str]]:
     return pairs, reasons
 
 
-def joules(pairs: Iterable[tuple[Any, Any]]) -> np.ndarray:
-    """Training joules of pairs of runs, [n, 2]."""
-    return np.array([(one.training_j, other.training_j) for one, other in pairs], dtype=float).reshape(-1, 2)
+def joules(pairs: Iterable[tuple[Any, Any]], column: str = "training_j") -> np.ndarray:
+    """Joules of pairs of runs, [n, 2]; pairs in which one is not known or nothing are left out."""
+    known = [(getattr(one, column), getattr(other, column)) for one, other in pairs]
+    return np.array([pair for pair in known if min(pair) > 0], dtype=float).reshape(-1, 2)
 
 
-def incomparable(one: Any, other: Any) -> str | None:
-    """Why the energies of two runs must not be divided; None if they may."""
-    for run in (one, other):
-        if run.simulated:
-            return f"{run.label} is simulated: it computes what it says it skips"
-        if run.status != "finished":
-            return f"{run.label} {run.status}"
-        if pd.isna(run.training_j):
-            return f"{run.label}: energy was not measured ({run.energy_reason.rstrip('.')})"
-        if run.unmetered_fraction > UNMETERED:
-            return f"{run.label}: {run.unmetered_fraction:.1%} of the run was outside the meter"
-    return unlike(one, other) or differing(one, other, MEASURED_ALIKE)
+def _derived(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, with what follows from their records.
 
-
-MEASURED_ALIKE = ("evidence", "source", "domains", "device_key", "threads")  # of runs whose joules are divided
-ALIKE = ("data_fingerprint", "test_examples", "precision", "budget")  # of runs that are compared in whatever
-
-
-def unlike(one: Any, other: Any) -> str | None:
-    """Why nothing of two runs must be compared; None if something may."""
-    return differing(one, other, ALIKE)
-
-
-def differing(one: Any, other: Any, names: Iterable[str]) -> str | None:
-    """The first of these that two runs do not share; unknown in both is shared."""
-    for name in names:
-        mine, theirs = getattr(one, name), getattr(other, name)
-        if mine != theirs and not (_unknown(mine) and _unknown(theirs)):
-            return f"{name.replace('_', ' ')} differs ({_plain(mine)} against {_plain(theirs)})"
-    return None
-
-
-def _unknown(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: object) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    gap is the loss on the test set less that of the last training steps; test_j the joules of predicting the test set.
+    """
+    last = [points[-1].train_loss if points else None for points in runs.curve]
+    test_j = [(phases or {}).get("test") for phases in runs.phases_j]
+    gap = runs.test_loss - pd.Series(last, index=runs.index, dtype=float)
+    return runs.assign(gap=gap, test_j=pd.Series(test_j, index=runs.index, dtype=float))

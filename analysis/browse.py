@@ -16,10 +16,12 @@ from rich.text import Text
 
 from hundredfold.analysis import check, formatting, papers_page, records, selection, statistics
 from hundredfold.analysis import papers as registry
-from hundredfold.analysis.arm import Arm, incomparable
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.contract import incomparable
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
+from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.study import Study
-from hundredfold.analysis.task import DENSE, Task
+from hundredfold.analysis.task import Task
 
 WIDE = 200  # characters of a line that goes to a file or a pipe
 

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import formatting, markers, records, statistics
-from hundredfold.analysis.arm import Arm, incomparable
+from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.contract import incomparable
 from hundredfold.analysis.inert import inert
+from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.statistics import Estimate
 from hundredfold.analysis.study import Study
-from hundredfold.analysis.task import DENSE, SMALL, Task
+from hundredfold.analysis.task import SMALL, Task
 
 UNITS = {"accuracy": "points", "loss": "nats"}
 
@@ -42,6 +44,35 @@ def distances(arm: Arm, task: Task) -> np.ndarray:
         front = np.interp(np.log(run.training_j), np.log(joules), quality)
         differences.append(sign * (getattr(run, f"test_{task.metric}") - front))
     return np.array(differences, dtype=float)
+
+
+def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Joules at which the front of dense networks reaches an arm's quality over the arm's own, one a seed; and refusals.
+
+    Where the smallest network is already as good and as cheap, its joules stand for the front's. A seed is left out
+    where no dense network reaches the arm's quality, or all are better and cost more: what they would cost is unknown.
+    """
+    sign = 1 if task.metric == "accuracy" else -1
+    ratios: list[float] = []
+    refused: dict[str, None] = {}
+    for seed, run in arm.by_seed.items():
+        points = sorted(_points(task, run, seed))
+        if run.status != "finished" or len(points) < 2:
+            refused[f"{arm.label}: no two dense networks to compare with"] = None
+            continue
+        joules, quality = np.array(points).T
+        best, wanted = np.maximum.accumulate(sign * quality), sign * getattr(run, f"test_{task.metric}")
+        if best[-1] < wanted:
+            refused[f"{arm.label}: no dense network reaches its quality"] = None
+        elif best[0] >= wanted and joules[0] > run.training_j:
+            refused[f"{arm.label}: every dense network is better and costs more"] = None
+        elif best[0] >= wanted:
+            ratios.append(joules[0] / run.training_j)
+        else:
+            after = int(np.argmax(best >= wanted))
+            share = (wanted - best[after - 1]) / (best[after] - best[after - 1])
+            ratios.append(float(np.exp(np.interp(share, [0, 1], np.log(joules[after - 1 : after + 1])))) / run.training_j)
+    return np.array(ratios, dtype=float), tuple(refused)
 
 
 def _points(task: Task, own: Any, seed: int) -> list[tuple[float, float]]:

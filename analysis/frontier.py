@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import formatting, markers, records
-from hundredfold.analysis.arm import MEASURED_ALIKE, UNMETERED, differing
+from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")

@@ -25,6 +25,7 @@ COLUMNS = {
     "test_accuracy": "quality.test.accuracy",
     "test_loss": "quality.test.loss",
     "test_examples": "quality.test.num_examples",
+    "correct": "quality.correct",
     "validation_accuracy": "quality.validation.accuracy",
     "validation_loss": "quality.validation.loss",
     "text_validation_loss": "quality.read_on.validation.loss",
@@ -63,6 +64,8 @@ COLUMNS = {
     "threads": "environment.threads",
     "precision": "environment.precision",
     "data_fingerprint": "environment.data_fingerprint",
+    "boot": "environment.boot",
+    "code": "environment.code",
     "config": "config",
     "budget": "config.budget",
     "characters": "config.dataset.characters",
@@ -71,7 +74,7 @@ COLUMNS = {
     "started": "environment.started",
     "load_average": "environment.load_average",
 }
-OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions")
+OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions", "code")
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
 NUMBERS += [

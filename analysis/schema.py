@@ -16,11 +16,12 @@ Status = Literal["finished", "diverged", "failed"]
 Family = Literal["dense", "dense_control", "neurons", "selective", "control", "dynamic", "static"]
 Evidence = Literal["measured", "modeled", "estimated", "none"]
 Metric = Literal["accuracy", "loss"]
-Phase = Literal["train", "select", "warmup", "replayed", "eval", "checkpoint", "account", "setup"]
+Phase = Literal["train", "select", "warmup", "replayed", "eval", "test", "checkpoint", "account", "setup"]
 
 (SCHEMA_VERSION,) = get_args(Version)
 FINISHED, DIVERGED, FAILED = STATUSES = get_args(Status)
 FAMILIES: tuple[str, ...] = get_args(Family)  # in the order of tables
+DENSE = "dense"  # the method that all others are measured against
 TRAINING: tuple[Phase, ...] = ("train", "select", "warmup")  # phases whose sum a run is judged by
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -224,6 +225,8 @@ class Environment(Block):
     started: Text  # ISO 8601, UTC
     load_average: Amount | None
     data_fingerprint: Text | None
+    boot: Hex8 | None = None  # a hash of the machine's last start
+    code: dict[Text, Hex8] | None = None  # a hash of every component, comments left out
 
 
 class Record(Block):

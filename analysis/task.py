@@ -10,10 +10,10 @@ import pandas as pd
 
 from hundredfold.analysis import statistics
 from hundredfold.analysis.arm import Arm, comparable, joules
-from hundredfold.analysis.schema import FAMILIES, Metric
+from hundredfold.analysis.schema import DENSE, FAMILIES, Metric
 from hundredfold.analysis.statistics import Estimate
 
-DENSE, SMALL = "dense", "dense_small"  # the method that others are measured against, and the rival of equal size
+SMALL = "dense_small"  # the rival of equal size
 
 
 class Control(NamedTuple):

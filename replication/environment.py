@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -15,11 +18,20 @@ PACKAGES = (
     "torch torchvision timm transformers lightning hydra-core zeus wandb numpy pandas scipy scikit-learn".split()
 )
 ROOT = Path(__file__).resolve().parent.parent
+COMPONENTS = {  # of the code -> the files that make it up
+    "data": ("replication/datasets", "replication/tokenizer.py"),
+    "model": ("replication/models", "replication/pretrained.py"),
+    "execution": ("methods/execution", "methods/base.py", "methods/products.py", "methods/topology.py",
+                  "methods/views.py"),
+    "loop": ("replication/energy", "replication/module.py", "replication/process.py", "replication/recipe.py",
+             "replication/run.py", "replication/scoring.py", "replication/streams.py", "replication/structured.py"),
+}  # fmt: skip
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 CODE = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
 
 
-def collect(device: str, threads: int, precision: str) -> dict:
-    """The `environment` block of a record.
+def collect(device: str, threads: int, precision: str, method: type | None = None) -> dict:
+    """The `environment` block of a record; `method` is the class of the run's own.
 
     `device_key` is equal for two runs only if device, driver, power limit, clocks, threads and precision are: a ratio
     of energies between different keys is refused.
@@ -27,6 +39,7 @@ def collect(device: str, threads: int, precision: str) -> dict:
     hardware = _gpu() if device.startswith("cuda") else {"device": _cpu()}
     facts = dict.fromkeys(("driver", "power_limit_w", "clock_mhz", "temperature_c")) | hardware
     key = [facts[name] for name in ("device", "driver", "power_limit_w", "clock_mhz")] + [threads, precision]
+    code = {name: component(name) for name in COMPONENTS} | ({} if method is None else {"method": _method(method)})
     return facts | _code() | {
         "device_key": hashlib.sha256(repr(key).encode()).hexdigest()[:12],
         "versions": {name: _version(name) for name in PACKAGES},
@@ -37,6 +50,8 @@ def collect(device: str, threads: int, precision: str) -> dict:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "boot": _boot(),
+        "code": code,
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
@@ -64,6 +79,39 @@ def _cpu() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@cache
+def component(name: str) -> str:
+    """8 hex digits that change with the code of a component, but not with its comments and its layout."""
+    paths = [ROOT / path for path in COMPONENTS[name]]
+    return _hash(file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path]))
+
+
+@cache
+def _method(method: type) -> str:
+    """The same of the files in which a method and what it derives from are written, and of the tools of all methods."""
+    classes = [sys.modules[each.__module__] for each in method.__mro__ if each.__module__ != "builtins"]
+    files = dict.fromkeys(Path(module.__file__) for module in classes if module.__file__)
+    return _hash((*files, *sorted((ROOT / "methods" / "tools").rglob("*.py"))))
+
+
+def _hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+        digest.update(f"{file.name} {ast.unparse(tree)}".encode())
+    return digest.hexdigest()[:8]
+
+
+@cache
+def _boot() -> str | None:
+    """8 hex digits that change whenever the machine starts; None where it does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8] if path.exists() else None
 
 
 @cache

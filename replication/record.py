@@ -88,7 +88,7 @@ def identity(experiment: Experiment, folder: Path, suite: str | None, attempts: 
         "seed": experiment.seed,
         "config": config,
         "attempts": attempts,
-        "environment": collect(trainer.device, trainer.threads, trainer.precision)
+        "environment": collect(trainer.device, trainer.threads, trainer.precision, type(method))
         | {"data_fingerprint": experiment.dataset.fingerprint()},
     }
 

@@ -167,7 +167,9 @@ def _test(module: TrainingModule) -> tuple[dict[str, Any], torch.Tensor, dict[st
         split = placed(module.experiment.dataset.test(), module.experiment)
         splits = {"validation": module.validation_split, "test": split}
         texts = {name: read_on(module, part) for name, part in splits.items()}
-        return *evaluate(module, split), texts if all(texts.values()) else None
+        with module.meter.phase("test"):  # what predictions of the finished network cost
+            test, bits = evaluate(module, split)
+        return test, bits, texts if all(texts.values()) else None
 
 
 def placed(split: Split, experiment: Experiment) -> Split:

@@ -14,6 +14,8 @@ from hundredfold.analysis.schema import MEASURED, SCHEMA_VERSION
 
 TASKS = {"digits/mlp": "accuracy", "digits/vit": "accuracy", "topics/gpt": "loss", "topics/llama": "loss"}
 EDGES = 6
+CONFIG = {"budget": 1.0, "dataset": {"characters": None}, "recipe": {"steps": 300, "batch_size": 64}}
+CODE = dict.fromkeys(("data", "model", "execution", "loop"), "c" * 8)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
     flops = 2e11 * (dense_j / 40) * (arm.options.get("duration", 1.0))
     identity = json.dumps([task, arm.method, arm.options, seed])
     phases = {"train": 0.93 * joules, "select": 0.07 * joules, "eval": 0.02 * dense_j, "checkpoint": 0.01 * dense_j}
+    phases["test"] = 0.001 * joules
     if arm.family not in ("neurons", "dynamic"):
         phases |= {"train": joules, "select": 0.0}
     seconds = {phase: value / 10 for phase, value in phases.items()}  # of the CPU; the clock shows 3 % more
@@ -108,7 +111,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
         "simulated": arm.simulated,
         "options": arm.options,
         "seed": seed,
-        "config": {"seed": seed, "budget": 1.0, "dataset": {"characters": None}},
+        "config": CONFIG | {"seed": seed},
         "quality": {
             "metric": metric,
             "validation": {**quality, "accuracy": accuracy + 0.004, "loss": loss + 0.01},
@@ -168,6 +171,8 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "clock_mhz": None,
             "driver": None,
             "data_fingerprint": "0123456789ab",
+            "boot": "b" * 8,
+            "code": CODE | {"method": hashlib.sha256(arm.method.encode()).hexdigest()[:8]},
         },
     }
 

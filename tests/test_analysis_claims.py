@@ -8,7 +8,7 @@ from hundredfold.analysis import claims, records, tables, wording
 from hundredfold.analysis.facts import provenance
 from hundredfold.analysis.statistics import geometric_mean, mean
 from hundredfold.analysis.study import Study
-from tests.record_factory import REALISTIC, TASKS, Arm, charged, diverged, failed, interrupted, study, unmetered, write
+from tests.record_factory import CODE, REALISTIC, TASKS, Arm, charged, diverged, failed, interrupted, study, unmetered, write
 
 DENSE = [arm for arm in REALISTIC if arm.method == "dense"]
 MEASURED = {"source": "rapl", "evidence": "measured", "domains": ["package-0"]}
@@ -107,6 +107,8 @@ def test_a_simulated_arm_never_has_a_ratio(tmp_path):
         ("energy", "source", "zeus-gpu", "source differs (zeus-gpu against rapl)"),
         ("energy", "domains", ["gpu0"], "domains differs (gpu0 against package-0)"),
         ("environment", "device_key", "e" * 12, "device key differs"),
+        ("environment", "boot", "a" * 8, "boot differs (aaaaaaaa against bbbbbbbb)"),
+        ("environment", "load_average", 37.0, "dsc 0.0625: 37.0 processes held its 2 cores"),
         ("energy", "unmetered_fraction", 0.03, "3.0% of the run was outside the meter"),
     ],
 )
@@ -128,13 +130,20 @@ def test_energies_that_do_not_agree_are_not_divided(tmp_path, block, field, valu
         ("environment", "precision", "bfloat16", "precision differs (bfloat16 against float32)"),
         ("config", "budget", 0.01, "budget differs (0.01 against 1.0)"),
         ("quality.test", "num_examples", 36, "test examples differs (36.0 against 360.0)"),
+        ("config", "recipe", {"steps": 3, "batch_size": 64}, "recipe.steps differs (3 against 300)"),
+        ("config", "recipe", {"steps": 300, "batch_size": 8}, "recipe.batch_size differs (8 against 64)"),
+        ("config", "dataset", {"characters": 90}, "dataset.characters differs (90 against None)"),
+        ("record", "steps", 3, "number of steps differs (3 against 300)"),
+        ("environment", "code", CODE | {"loop": "a" * 8}, "code of loop differs (aaaaaaaa against cccccccc)"),
+        ("environment", "code", CODE | {"data": "a" * 8}, "code of data differs (aaaaaaaa against cccccccc)"),
+        ("environment", "code", None, "the code of one of them is not known"),
     ],
 )
 def test_runs_of_another_task_are_compared_in_nothing(tmp_path, block, field, value, reason):
     made = made_of(dsc(150, 0.03), noise=0.001)
     for one in made:
         if one["method"] == "dsc":
-            place = one["quality"]["test"] if block == "quality.test" else one[block]
+            place = {"quality.test": one["quality"]["test"], "record": one}.get(block) or one[block]
             place[field] = value
     found = load(tmp_path, made)
     dense, flagship = found.tasks[0].dense, arm(found, "dsc 0.0625")
@@ -143,6 +152,38 @@ def test_runs_of_another_task_are_compared_in_nothing(tmp_path, block, field, va
     assert flagship.difference.value is None
     words = {verdict.claim.name: verdict.text for verdict in claims.judge(found)}
     assert words["both_at_once"] == words["energy_100x"] == words["accuracy_gain"] == "not measured"
+
+
+@pytest.mark.parametrize("names", ["commit", "dirty"])
+def test_where_no_parts_of_the_code_are_known_the_commit_decides(tmp_path, names):
+    made = made_of(dsc(150, 0.03))
+    for one in made:
+        one["environment"]["code"] = None
+        if one["method"] == "dsc":
+            one["environment"][names] = {"commit": "f" * 40, "dirty": True}[names]
+    pairs = arm(load(tmp_path, made), "dsc 0.0625").pairs(arm(load(tmp_path, made), "dense"), "test_accuracy")
+    assert len(pairs.arm) == 0 and f"{names} differs" in pairs.refused[0]
+
+
+@pytest.mark.parametrize("label", ["dsc recipe.steps=3", "dsc 0.0625"])
+def test_a_setting_that_a_label_names_is_declared(tmp_path, label):
+    made = made_of(dsc(150, 0.03))
+    for one in made:
+        if one["method"] == "dsc":
+            one["label"], one["steps"] = label, 3
+            one["config"] = one["config"] | {"recipe": {"steps": 3, "batch_size": 64}}
+    found = load(tmp_path, made)
+    pairs = arm(found, label).pairs(found.tasks[0].dense, "test_accuracy")
+    assert len(pairs.arm) == (5 if "=" in label else 0)
+
+
+def test_an_arm_of_two_versions_of_its_method_is_compared_with_no_twin_of_its_name(tmp_path):
+    made = made_of(dsc())
+    for one in made:
+        if one["method"] == "dense" and one["replicate"] == 1:
+            one["environment"]["code"] = one["environment"]["code"] | {"method": "a" * 8}
+    (task,) = load(tmp_path, made).tasks
+    assert task.control.ratio.value is None and "code of the method differs" in task.control.refused[0]
 
 
 def test_an_interrupted_arm_is_not_charged_for_the_steps_it_took_again(tmp_path):

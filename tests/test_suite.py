@@ -75,13 +75,15 @@ def test_a_sweep_without_overrides_has_the_setting_of_the_file(load):
 
 def test_an_arm_overrides_its_sweep(load):
     jobs = load(changed(arms=["method=dense recipe.steps=7", "method=set"])).jobs
-    assert {job.label: job.config["recipe"]["steps"] for job in jobs} == {"dense": 7, "set 0.1": 24}
+    assert {job.label: job.config["recipe"]["steps"] for job in jobs} == {
+        "dense": 7, "set 0.1 recipe.steps=24": 24
+    }  # fmt: skip
 
 
 def test_a_budget_leaves_fewer_seeds_steps_and_arms(load):
     suite = load(GOOD, "tiny")
     assert suite.name == "mine-tiny" and "1 of 2 seeds, 50 % of the steps" in suite.scaled
-    assert [job.label for job in suite.jobs] == ["dense", "dense", "dense_small 0.25"]
+    assert [job.label for job in suite.jobs] == ["dense", "dense_small 0.25", "dense"]  # the repeat far from the first
     assert {job.config["budget"] for job in suite.jobs} == {0.5} and {job.seconds for job in suite.jobs} == {1.5}
 
 

@@ -7,8 +7,9 @@ from scipy import stats
 
 from hundredfold.analysis import formatting
 from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.study import Study
-from hundredfold.analysis.task import DENSE, SMALL, Task
+from hundredfold.analysis.task import SMALL, Task
 
 
 def ceiling(study: Study) -> pd.DataFrame:

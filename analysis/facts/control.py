@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hundredfold.analysis import formatting
 from hundredfold.analysis.formatting import UNKNOWN
-from hundredfold.analysis.task import DENSE, Task
+from hundredfold.analysis.schema import DENSE
+from hundredfold.analysis.task import Task
 
 
 def energy(task: Task) -> str:

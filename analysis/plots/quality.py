@@ -11,7 +11,8 @@ from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.claims import accuracy_gain, no_accuracy_lost
 from hundredfold.analysis.plots import style
 from hundredfold.analysis.plots.scene import Drawn, Line, Scene, forest
-from hundredfold.analysis.task import DENSE, SMALL
+from hundredfold.analysis.schema import DENSE
+from hundredfold.analysis.task import SMALL
 
 
 def against_energy(scene: Scene) -> Drawn | None:

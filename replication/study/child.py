@@ -16,12 +16,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from hundredfold.replication import environment
 from hundredfold.replication.config import GROUPS, Experiment, build, registry
+from hundredfold.replication.environment import COMPONENTS
 from hundredfold.replication.run import fail, run
 from hundredfold.replication.wandb_mirror import mirror
 
 for group in GROUPS:
     registry(group)  # imports every method, model and data set
+for component in COMPONENTS:
+    environment.component(component)  # known before any run is forked
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hundredfold.analysis import apart
-from hundredfold.analysis.schema import FAILED, FINISHED
+from hundredfold.analysis.schema import DENSE, FAILED, FINISHED
 from hundredfold.methods.base import Method
 from hundredfold.replication.config import Experiment, build, reference_config, run_folder, run_id
 from hundredfold.replication.record import drawn_j, read_record
@@ -139,7 +139,22 @@ def told_apart(jobs: list[Job]) -> list[Job]:
     for job in jobs:
         groups.setdefault((job.task, job.label), {})[job.arm] = job.config
     texts = {key: apart.differences(arms) for key, arms in groups.items()}
-    return [replace(job, label=f"{job.label} {texts[job.task, job.label][job.arm]}".strip()) for job in jobs]
+    return _declared([replace(job, label=f"{job.label} {texts[job.task, job.label][job.arm]}".strip()) for job in jobs])
+
+
+def _declared(jobs: list[Job]) -> list[Job]:
+    """The jobs, with what an arm is given otherwise than its task's first dense arm in its label."""
+    dense: dict[str, Job] = {}
+    for job in jobs:
+        if job.config["method"]["name"] == DENSE:
+            dense.setdefault(job.task, job)
+    found = []
+    for job in jobs:
+        base = dense.get(job.task, job)
+        other = apart.undeclared(job.config, base.config, (job.label, base.label))
+        told = [f"{name}={apart.text(mine)}" for name, (mine, _) in other.items()]
+        found.append(replace(job, label=" ".join([job.label, *told])))
+    return found
 
 
 def planned(jobs: list[Job]) -> list[dict]:

@@ -176,8 +176,9 @@ def _jobs(sweep: Sweep, setting: str, budget: Budget | None, results: str, confi
 
 
 def block(arms: list[Job], seed: int) -> list[Job]:
-    """The arms in the order in which one seed measures them."""
-    ordered = arms if seed % 2 == 0 else arms[::-1]
+    """The arms in the order in which one seed measures them; what repeats an arm stands at the other end."""
+    first = sorted(arms, key=lambda job: job.replicate)
+    ordered = first if seed % 2 == 0 else first[::-1]
     return sorted(ordered, key=lambda job: job.reference is not None)
 
 
