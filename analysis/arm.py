@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import pandas as pd
 from hundredfold.analysis import statistics
 from hundredfold.analysis.contract import incomparable, unlike
 from hundredfold.analysis.schema import Metric
-from hundredfold.analysis.statistics import NOTHING, Estimate
+from hundredfold.analysis.statistics import NOTHING, Estimate, Sample
 
 
 class Pairs(NamedTuple):
@@ -24,6 +25,7 @@ class Pairs(NamedTuple):
         runs: runs of the arm that have a record.
         refused: why runs were left out, each reason once.
         evidence: class of the figures, if they are joules.
+        seeds: of the figures.
     """
 
     arm: np.ndarray
@@ -32,6 +34,7 @@ class Pairs(NamedTuple):
     runs: int
     refused: tuple[str, ...]
     evidence: str | None = None
+    seeds: tuple[int, ...] = ()
 
     @property
     def ratio(self) -> Estimate:
@@ -120,7 +123,8 @@ class Arm:
         if self.baseline is None:
             return NOTHING
         pairs = self.pairs(self.baseline, f"test_{self.metric}")
-        return statistics.mean(pairs.arm - pairs.baseline)
+        over_both = self.over_examples(self.baseline, pairs.seeds) if self.metric == "accuracy" else None
+        return statistics.estimate(over_both) if over_both else statistics.mean(pairs.arm - pairs.baseline)
 
     @cached_property
     def energy_ratio(self) -> Estimate:
@@ -159,8 +163,21 @@ class Arm:
         refused = self._lost() + other._lost() + unlikes
         if other.count("diverged"):
             refused += (f"{other.label} diverged in {other.count('diverged')} of {len(other.runs)} runs",)
-        values = figures.to_numpy(dtype=float)
-        return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused)
+        values, seeds = figures.to_numpy(dtype=float), tuple(figures.index)
+        return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, None, seeds)
+
+    @cached_property
+    def right(self) -> dict[int, np.ndarray]:
+        """seed -> which examples of the test set the run got right, bool [m]; runs that tell."""
+        known = self.finished.dropna(subset=["correct"])
+        found = zip(known.index, known.correct, known.test_examples, strict=True)
+        return {seed: _bits(text, int(count)) for seed, text, count in found}
+
+    def over_examples(self, other: Arm, seeds: Sequence[int]) -> Sample | None:
+        """Difference of test accuracy with the error of seeds and of examples; None where the bits are not known."""
+        if len(seeds) < 2 or any(seed not in arm.right for arm in (self, other) for seed in seeds):
+            return None
+        return statistics.crossed(np.stack([self.right[s].astype(float) - other.right[s] for s in seeds]))
 
     def energy_pairs(self, other: Arm, column: str = "training_j") -> Pairs:
         """Joules of two arms at the seeds where a ratio of them means something."""
@@ -195,6 +212,10 @@ def joules(pairs: Iterable[tuple[Any, Any]], column: str = "training_j") -> np.n
     """Joules of pairs of runs, [n, 2]; pairs in which one is not known or nothing are left out."""
     known = [(getattr(one, column), getattr(other, column)) for one, other in pairs]
     return np.array([pair for pair in known if min(pair) > 0], dtype=float).reshape(-1, 2)
+
+
+def _bits(text: str, count: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count).astype(bool)
 
 
 def _derived(runs: pd.DataFrame) -> pd.DataFrame:

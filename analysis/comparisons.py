@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hundredfold.analysis import statistics
 from hundredfold.analysis.arm import Arm, Pairs
 from hundredfold.analysis.claims.base import Row, make_row
 from hundredfold.analysis.statistics import Region
@@ -46,18 +47,23 @@ def quality_row(arm: Arm, baseline: Arm, region: Region, loss_unit: str = "nats"
     better = pairs.arm - pairs.baseline if accuracy else pairs.baseline - pairs.arm
     unit = "points" if accuracy else loss_unit
     values = better / pairs.baseline if unit == "relative" else better
-    row = make_row(arm.label, baseline.label, unit, pairs, values, region)
+    found = arm.over_examples(baseline, pairs.seeds) if accuracy else None
+    row = make_row(arm.label, baseline.label, unit, pairs, values, region, found)
     if row.estimate.value is None:
         return row
-    others = _accuracy_otherwise(pairs, baseline) if accuracy else _loss_otherwise(pairs, arm, baseline, unit)
+    others = _accuracy_otherwise(pairs, arm, baseline) if accuracy else _loss_otherwise(pairs, arm, baseline, unit)
     return replace(row, sensitivity={name: figure for name, figure in others.items() if np.isfinite(figure[0])})
 
 
-def _accuracy_otherwise(pairs: Pairs, baseline: Arm) -> dict[str, tuple[float, str]]:
+def _accuracy_otherwise(pairs: Pairs, arm: Arm, baseline: Arm) -> dict[str, tuple[float, str]]:
     gain, base = float(np.mean(pairs.arm - pairs.baseline)), float(np.mean(pairs.baseline))
     others = {f"relative to the accuracy of {baseline.label}": (gain / base if base else np.nan, "relative")}
     if base < 1:
         others[f"share of the errors of {baseline.label} removed"] = (gain / (1 - base), "relative")
+    if len(pairs.seeds) == 1 and all(pairs.seeds[0] in one.right for one in (arm, baseline)):
+        mine, theirs = arm.right[pairs.seeds[0]], baseline.right[pairs.seeds[0]]
+        others["McNemar's p of these two networks"] = (
+            statistics.mcnemar_p(int((mine & ~theirs).sum()), int((theirs & ~mine).sum())), "p")  # fmt: skip
     return others
 
 

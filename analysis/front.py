@@ -47,7 +47,7 @@ def distances(arm: Arm, task: Task) -> np.ndarray:
 
 
 def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Joules at which the front of dense networks reaches an arm's quality over the arm's own, one a seed; and refusals.
+    """Joules at which the dense front reaches an arm's quality over the arm's own, one a seed, and what was refused.
 
     Where the smallest network is already as good and as cheap, its joules stand for the front's. A seed is left out
     where no dense network reaches the arm's quality, or all are better and cost more: what they would cost is unknown.
@@ -70,8 +70,8 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
             ratios.append(joules[0] / run.training_j)
         else:
             after = int(np.argmax(best >= wanted))
-            share = (wanted - best[after - 1]) / (best[after] - best[after - 1])
-            ratios.append(float(np.exp(np.interp(share, [0, 1], np.log(joules[after - 1 : after + 1])))) / run.training_j)
+            edges = slice(after - 1, after + 1)
+            ratios.append(float(np.exp(np.interp(wanted, best[edges], np.log(joules[edges])))) / run.training_j)
     return np.array(ratios, dtype=float), tuple(refused)
 
 

@@ -21,7 +21,8 @@ from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
-ALIKE = ("data_fingerprint", "precision", "budget", *MEASURED_ALIKE)  # of runs on one text that are compared
+# Of runs on one text that are compared; such a study takes days, in which a machine may start anew.
+ALIKE = ("data_fingerprint", "precision", "budget", *(name for name in MEASURED_ALIKE if name != "boot"))
 
 
 class Ratio(NamedTuple):

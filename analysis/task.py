@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pandas as pd
 from hundredfold.analysis import statistics
 from hundredfold.analysis.arm import Arm, comparable, joules
 from hundredfold.analysis.schema import DENSE, FAMILIES, Metric
-from hundredfold.analysis.statistics import Estimate
+from hundredfold.analysis.statistics import Estimate, Interval
 
 SMALL = "dense_small"  # the rival of equal size
 
@@ -20,16 +21,23 @@ class Control(NamedTuple):
     """The dense-against-dense control (A/A): joules of dense over those of the same runs once more.
 
     Attributes:
+        decisive: the 90 % interval of the ratio.
         refused: why pairs of runs were left out.
     """
 
     ratio: Estimate
+    decisive: Interval | None
     refused: tuple[str, ...]
 
     @property
     def holds(self) -> bool | None:
         """Whether the interval holds 1; None where there is none."""
         return self.ratio.interval and self.ratio.interval.low <= 1 <= self.ratio.interval.high
+
+    @property
+    def noise(self) -> float | None:
+        """The largest effect, as a logarithm, that its 90 % interval does not exclude; None where there is none."""
+        return self.decisive and max(abs(math.log(bound)) for bound in self.decisive)
 
 
 class Task:
@@ -89,16 +97,44 @@ class Task:
         }
         return ranked[min(ranked)] if ranked else None
 
+    def best_of_others(self, arms: list[Arm]) -> Arm | None:
+        """At every seed the arm that is best on the validation split of the other seeds; None if no arm finished.
+
+        Picked on the seeds at which they are compared, the best of several equal arms would look better than it is.
+        """
+        known = [arm for arm in arms if len(arm.finished)]
+        if len(known) < 2:
+            return next(iter(known), None)
+        seeds = sorted({seed for arm in known for seed in arm.finished.index})
+        chosen = {seed: self._best_without(known, seed) for seed in seeds}
+        runs = pd.concat([arm.finished.loc[[seed]] for seed, arm in chosen.items()]).reset_index(names="seed")
+        best = Arm(runs, self.metric)
+        names = dict.fromkeys(arm.label for arm in chosen.values())
+        best.label, best.dense = " or ".join(names), self.dense
+        return best
+
+    def _best_without(self, arms: list[Arm], seed: int) -> Arm:
+        """Of those that finished a seed, the arm that is best on the validation split of all others."""
+        sign, column = -1 if self.metric == "accuracy" else 1, f"validation_{self.metric}"
+        ranked = {}
+        for arm in arms:
+            if seed in arm.finished.index:
+                others = arm.figures(column).drop(seed, errors="ignore")
+                mean = sign * float(others.mean()) if len(others) else math.inf
+                ranked[arm.count("diverged"), mean, arm.label] = arm
+        return ranked[min(ranked)]
+
     @cached_property
     def control(self) -> Control:
         """Dense against dense, seed by seed."""
         label = None if self.dense is None else self.dense.label
         again = next((arm for arm in self._arms(replicate=1) if arm.label == label), None)
         if self.dense is None or again is None:
-            return Control(statistics.NOTHING, ())
+            return Control(statistics.NOTHING, None, ())
         runs, reasons = comparable(self.dense, again)
         first, second = joules(runs).T
-        return Control(statistics.geometric_mean(first / second), tuple(dict.fromkeys(reasons)))
+        decisive = statistics.geometric_mean(first / second, statistics.DECIDED).interval
+        return Control(statistics.geometric_mean(first / second), decisive, tuple(dict.fromkeys(reasons)))
 
 
 def _place(arm: Arm) -> tuple[bool, int, str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from hundredfold.analysis import formatting
 from hundredfold.analysis.claims.base import Row, Verdict
 from hundredfold.analysis.formatting import UNKNOWN
-from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOT_REACHABLE
+from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOT_REACHABLE, Interval
 
 
 def figure(row: Row | None, name_arm: bool = True) -> str:
@@ -18,7 +18,7 @@ def figure(row: Row | None, name_arm: bool = True) -> str:
     if row.parts:
         return arm + " and ".join(figure(part, name_arm=False) for part in row.parts)
     text = formatting.estimate(row.estimate, row.unit)
-    missed = f"; {row.misses} of {row.runs} diverged" if row.misses else ""
+    missed = f"; {row.misses} of {row.runs} runs missed" if row.misses else ""
     return arm + text + missed
 
 
@@ -89,13 +89,14 @@ def _more_seeds(verdict: Verdict) -> str:
     row = verdict.best
     leaves = row.parts or (row,)
     if any(leaf.misses for leaf in leaves) and row.verdict == INCONCLUSIVE and row.p_supported == 1.0:
-        return "Runs that do not diverge: a diverged run counts as a miss, so the claim cannot be supported."
+        return "Runs that diverge or do not get there count as misses, so the claim cannot be supported."
     if any(leaf.estimate.n == 1 for leaf in leaves):
         return "More seeds: one seed has no interval."
-    needed = [leaf.seeds_needed for leaf in leaves if leaf.seeds_needed is not None]
+    known = [leaf.seeds_needed(verdict.tests, verdict.claim.level) for leaf in leaves]
+    needed = [count for count in known if count is not None]
     if not needed:
         return "More seeds; how many is not known."
-    return f"More seeds: {formatting.seeds(max(needed))} for {row.arm}, before the correction for several claims."
+    return f"More seeds: {formatting.seeds(max(needed))} for {row.arm}, corrected for {verdict.tests} tests."
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
@@ -112,13 +113,13 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "p_supported": verdict.p_supported,
         "p_refuted": verdict.p_refuted,
         "evidence": evidence(verdict),
-        "best": None if best is None else _row_data(best),
-        "rows": [_row_data(row) for row in verdict.rows],
+        "best": None if best is None else _row_data(best, verdict),
+        "rows": [_row_data(row, verdict) for row in verdict.rows],
         "would_change": would_change(verdict),
     }
 
 
-def _row_data(row: Row) -> dict[str, Any]:
+def _row_data(row: Row, verdict: Verdict) -> dict[str, Any]:
     data = {
         "arm": row.arm,
         "against": row.against,
@@ -129,15 +130,20 @@ def _row_data(row: Row) -> dict[str, Any]:
         "interval_90": row.decisive and list(row.decisive),
         "n": row.estimate.n,
         "diverged": row.misses,
-        "seeds_needed": row.seeds_needed,
+        "interval_simultaneous": _plain_interval(row.simultaneous(verdict.tests)),
+        "seeds_needed": row.seeds_needed(verdict.tests, verdict.claim.level),
         "refused": list(row.refused),
         "text": figure(row),
     }
     if row.parts:
-        data["parts"] = [_row_data(part) for part in row.parts]
+        data["parts"] = [_row_data(part, verdict) for part in row.parts]
     if row.rival is not None:
         data["rival"] = {"arm": row.rival.arm, "estimate": row.rival.estimate.value, "text": figure(row.rival)}
     return data
+
+
+def _plain_interval(bounds: Interval | None) -> list[float] | None:
+    return bounds and list(bounds)
 
 
 def markdown(verdicts: list[Verdict], first_line: str) -> str:

@@ -164,7 +164,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "precision": "float32",
             "platform": "Linux",
             "python": "3.11.9",
-            "started": f"2026-05-01T10:{seed:02d}:00+00:00",
+            "started": f"2027-05-01T10:{seed:02d}:00+00:00",
             "load_average": 0.4,
             "temperature_c": None,
             "power_limit_w": None,

@@ -117,7 +117,9 @@ def test_the_page_shows_the_finding_the_table_and_the_plot(tmp_path):
 def test_several_methods_each_get_every_verdict(tmp_path):
     arms = [Arm("dense", "dense"), Arm("dense", "dense", replicate=1)]
     arms += [Arm(name, "selective", {"density": 0.5}, 2.0, 0.0) for name in ("mine", "yours", "theirs")]
-    made = [record(arm, "digits/mlp", seed, 0.001 * seed) for arm in arms for seed in range(5)]
+    noise = np.random.default_rng(0).lognormal(0, 0.01, (len(arms), 5))
+    pairs = zip(arms, noise, strict=True)
+    made = [record(arm, "digits/mlp", s, 0.001 * s, x) for arm, row in pairs for s, x in enumerate(row)]
     study = Study(records.load(write(made, tmp_path)))
     found = claims.judge(study)
     assert {v.claim.method for v in found if v.claim.by_method} == {"mine", "yours", "theirs"}

@@ -185,7 +185,7 @@ def test_the_record_has_every_field_of_the_schema_and_both_flops(finished):
     right = np.unpackbits(np.frombuffer(base64.b64decode(record["quality"]["correct"]), np.uint8))[:360]
     assert right.mean() == pytest.approx(record["quality"]["test"]["accuracy"])
     assert record["density_curve"][-1] == {"step": 40, "layers": record["density"]["layers"]}
-    assert set(record["time"]["phases_s"]) == {"setup", "train", "select", "eval", "account", "checkpoint"}
+    assert set(record["time"]["phases_s"]) == {"setup", "train", "select", "eval", "test", "account", "checkpoint"}
 
 
 def test_executed_flops_of_a_dense_run_are_those_of_the_formula(finished):

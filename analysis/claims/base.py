@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from hundredfold.analysis import statistics
 from hundredfold.analysis.arm import Pairs
+from hundredfold.analysis.baseline import uncertified
+from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.statistics import (
     INCONCLUSIVE,
     NOT_MEASURED,
@@ -19,6 +26,7 @@ from hundredfold.analysis.statistics import (
     Estimate,
     Interval,
     Region,
+    Sample,
 )
 from hundredfold.analysis.task import Task
 
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
 
 ATTRITION = 0.2  # share of an arm's runs that may be left out of a verdict
 PROXY = {"estimated": "energy is a CPU-time proxy", "modeled": "energy is modeled"}  # evidence that caps a verdict
+DECIDED = (SUPPORTED, REFUTED)
+NOT_SAID = ("order", "method", "title")  # fields that change nothing about what is tested
+WRITTEN = Path(__file__).with_name("written.json")  # identity -> name and time, in the order of writing
 FLAGSHIP = "dsc"  # the method that the verdict is about, fixed before any run
 
 
@@ -40,7 +51,8 @@ class Row:
         decisive: the interval that decides.
         verdict: what the decisive interval says by itself, before any correction.
         p_supported, p_refuted: one-sided; None where nothing was measured.
-        seeds_needed: in all, to decide; None where the spread is not known.
+        sample: mean and standard error that decide, of a ratio by its logarithm.
+        bound: the nearest edge of the claim's region, on the scale of `sample`.
         seed_correlation: between the two arms' figures.
         rival: the same quantity for the equally small dense network.
         sensitivity: the same comparison expressed otherwise: words -> (value, unit).
@@ -55,16 +67,30 @@ class Row:
     verdict: str = NOT_MEASURED
     p_supported: float | None = None
     p_refuted: float | None = None
-    seeds_needed: int | None = None
+    sample: Sample | None = None
+    bound: float = 0.0
     seed_correlation: float | None = None
     misses: int = 0
     runs: int = 0
-    no_spread: bool = False
     refused: tuple[str, ...] = ()
     evidence: str | None = None
     rival: Row | None = None
     sensitivity: dict[str, tuple[float, str]] = field(default_factory=dict)
     parts: tuple[Row, ...] = ()
+
+    @property
+    def no_spread(self) -> bool:
+        """Whether several seeds gave the same figure."""
+        return self.sample is not None and self.sample.n > 1 and self.sample.se == 0
+
+    def seeds_needed(self, tests: int, level: float) -> int | None:
+        """Seeds in all to decide after a correction for so many tests; None where the spread is not known."""
+        return self.sample and statistics.seeds_to_decide(self.sample, self.bound, level / max(1, tests))
+
+    def simultaneous(self, tests: int) -> Interval | None:
+        """The interval that holds together with those of so many tests, as often as a shown one holds alone."""
+        found = self.sample and self.sample.interval(1 - (1 - statistics.SHOWN) / max(1, tests))
+        return found and (Interval(*map(math.exp, found)) if self.unit == "ratio" else found)
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,7 @@ class Verdict:
         rows: one per arm of the method that was fixed beforehand.
         p_supported: that some arm meets the claim, corrected for their number; p_refuted: that all of them fail it.
         caps: why a decided verdict is indicative only.
+        tests: that the verdict is corrected for.
     """
 
     claim: Claim
@@ -87,6 +114,7 @@ class Verdict:
     p_refuted: float | None
     caps: tuple[str, ...] = ()
     reachable: bool = True
+    tests: int = 1
 
     @property
     def best(self) -> Row | None:
@@ -107,10 +135,10 @@ class Verdict:
         capped = self.caps and self.word in (SUPPORTED, REFUTED, NOT_REACHABLE)
         return f"{self.word} (indicative: {'; '.join(self.caps)})" if capped else self.word
 
-    def corrected(self, p_supported: float | None, p_refuted: float | None) -> Verdict:
-        """The same after a correction for the other claims and tasks."""
-        word = _word(p_supported, p_refuted, self.claim.level, self.rows, self.reachable)
-        return replace(self, word=word, p_supported=p_supported, p_refuted=p_refuted)
+    def corrected(self, p_supported: float | None, p_refuted: float | None, tests: int) -> Verdict:
+        """The same after a correction for the other claims and tasks, so many tests in all."""
+        word = word_of(p_supported, p_refuted, self.claim.level, self.rows, self.reachable)
+        return replace(self, word=word, p_supported=p_supported, p_refuted=p_refuted, tests=tests)
 
 
 @dataclass(frozen=True)
@@ -126,6 +154,7 @@ class Claim:
         uses_energy: whether joules enter, so that their evidence and the dense-against-dense control matter.
         method: whose arms are tested.
         by_method: the method enters; else the claim is about families or models.
+        family: claims that are corrected together, for their number and that of the tasks.
     """
 
     name: str
@@ -142,6 +171,20 @@ class Claim:
     level: float = 0.05
     method: str = FLAGSHIP
     by_method: bool = True
+    family: Literal["headline", "further"] = "headline"
+
+    @property
+    def identity(self) -> str:
+        """12 hex digits of everything that the claim says, whatever the method: a changed claim is another one."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_SAID}
+        if "parts" in said:
+            said["parts"] = [part.identity for part in said["parts"]]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def written(self) -> str | None:
+        """When it was written down as it is, ISO 8601; None if that is not known."""
+        return _written().get(self.identity, {}).get("written")
 
     def subjects(self, study: Study) -> list[Any]:
         """What the claim is judged on, one verdict each: the study's tasks, unless it says otherwise."""
@@ -172,14 +215,20 @@ class Claim:
         p_refuted = max(refuted) if refuted else None
         statement = (self.loss_statement and task.metric == "loss" and self.loss_statement) or self.statement
         reachable = self.reachable(task)
-        word = _word(p_supported, p_refuted, self.level, rows, reachable)
+        word = word_of(p_supported, p_refuted, self.level, rows, reachable)
         caps = self.caps(task, rows)
         return Verdict(self, task.name, statement, word, rows, p_supported, p_refuted, caps, reachable)
 
 
-def _word(
+@cache
+def _written() -> dict[str, dict[str, str]]:
+    return json.loads(WRITTEN.read_text(encoding="utf-8")) if WRITTEN.exists() else {}
+
+
+def word_of(
     p_supported: float | None, p_refuted: float | None, level: float, rows: tuple[Row, ...], reachable: bool
 ) -> str:
+    """The verdict that p-values give."""
     if all(row.verdict == NOT_MEASURED for row in rows):
         return NOT_MEASURED
     if p_supported is not None and p_supported < level:
@@ -189,11 +238,20 @@ def _word(
     return INCONCLUSIVE
 
 
-def make_row(arm: str, against: str, unit: str, pairs: Pairs, values: np.ndarray, region: Region) -> Row:
+def make_row(
+    arm: str,
+    against: str,
+    unit: str,
+    pairs: Pairs,
+    values: np.ndarray,
+    region: Region,
+    found: Sample | None = None,
+) -> Row:
     """Decide one row; ratios are judged by their logarithms.
 
     Args:
         values: one figure per pair, larger is better for the claim.
+        found: their mean and its error where that is not the one over seeds alone.
     """
     row = Row(arm, against, unit, misses=pairs.misses, runs=pairs.runs, refused=pairs.refused, evidence=pairs.evidence)
     if len(values) == 0:  # all diverged: the claim fails; otherwise nobody knows
@@ -202,35 +260,34 @@ def make_row(arm: str, against: str, unit: str, pairs: Pairs, values: np.ndarray
     ratio = unit == "ratio"
     x = np.log(values) if ratio else np.asarray(values)
     low, high = (np.log(region.low), np.log(region.high)) if ratio else (region.low, region.high)
-    decisive = statistics.mean_interval(x, statistics.DECIDED)
+    sample = found or statistics.sample(x)
+    decisive = sample.interval(statistics.DECIDED)
     verdict = statistics.decide(decisive, Region(low, high, region.strict))
-    p_supported, p_refuted = _p_values(x, low, high, verdict)
+    p_supported, p_refuted = _p_values(sample, low, high)
     if pairs.misses:  # a diverged run did not meet the claim
         verdict, p_supported = (INCONCLUSIVE if verdict == SUPPORTED else verdict), 1.0
-    nearest = low if abs(np.mean(x) - low) <= abs(np.mean(x) - high) else high
+    nearest = low if abs(sample.mean - low) <= abs(sample.mean - high) else high
     return replace(
         row,
-        estimate=(statistics.geometric_mean if ratio else statistics.mean)(values),
+        estimate=statistics.geometric_mean(values) if ratio else statistics.estimate(sample),
         decisive=decisive and Interval(*map(float, np.exp(decisive) if ratio else decisive)),
         verdict=verdict,
         p_supported=p_supported,
         p_refuted=p_refuted,
-        seeds_needed=statistics.seeds_to_decide(x, float(nearest)),
+        sample=sample,
+        bound=float(nearest),
         seed_correlation=statistics.correlation(pairs.arm, pairs.baseline),
-        no_spread=len(x) > 1 and statistics.constant(x),
     )
 
 
-def _p_values(x: np.ndarray, low: float, high: float, verdict: str) -> tuple[float, float]:
+def _p_values(sample: Sample, low: float, high: float) -> tuple[float, float]:
     """One-sided p-values for lying inside and outside of the region; 1 where one figure proves nothing."""
-    if len(x) < 2:
+    if sample.n < 2:
         return 1.0, 1.0
-    if statistics.constant(x):
-        return float(verdict != SUPPORTED), float(verdict != REFUTED)
-    inside, outside = [statistics.p_above(x, low)], [statistics.p_below(x, low)]
+    inside, outside = [sample.p_above(low)], [sample.p_below(low)]
     if np.isfinite(high):
-        inside.append(statistics.p_below(x, high))
-        outside.append(statistics.p_above(x, high))
+        inside.append(sample.p_below(high))
+        outside.append(sample.p_above(high))
     return max(inside), min(1.0, len(outside) * min(outside))
 
 
@@ -252,21 +309,34 @@ def _caps(claim: Claim, task: Task, rows: tuple[Row, ...]) -> tuple[str, ...]:
     caps += [f"{n} runs of {arm} left out" for arm, n in lost.items() if n > ATTRITION * (n + fewest)]
     if any(row.no_spread for row in measured):
         caps.append("all seeds gave the same figure")
+    caps += age_problem(claim, task.runs.started.min())
+    if any(row.against.startswith(DENSE) for row in measured):
+        caps += filter(None, [uncertified(task)])
     unmeasured = [row.arm for row in rows if row.verdict == NOT_MEASURED]
     if unmeasured and measured:
         caps.append(f"{', '.join(unmeasured)} not measured")
     return tuple(caps)
 
 
+def age_problem(claim: Claim, first: str) -> list[str]:
+    """Whether a claim is younger than the first run that it is judged by."""
+    if claim.written is None:
+        return ["nobody knows when the claim was written"]
+    return [] if claim.written <= first else [f"the claim is of {claim.written[:10]}, the first run of {first[:10]}"]
+
+
 def _noise_problem(claim: Claim, task: Task, rows: list[Row]) -> list[str]:
-    """Whether dense against dense varies by more than lies between any arm and the border of a claim's region."""
-    ratios = [row.estimate.value for row in rows if row.unit == "ratio" and row.estimate.value]
-    interval = task.control.ratio.interval
-    if not ratios or interval is None:
+    """Whether the control leaves open an effect as large as the one that would decide: a test of equivalence.
+
+    The 90 % interval of dense against dense has to lie within the distance of every decided arm from the border of the
+    claim's region, upwards and downwards.
+    """
+    ratios = [row for row in rows if row.unit == "ratio" and row.sample and row.verdict in DECIDED]
+    decided = [abs(row.sample.mean - row.bound) for row in ratios]
+    noise = task.control.noise
+    if not decided or noise is None or noise <= min(decided):
         return []
-    noise = np.log(interval.high / interval.low) / 2
-    farthest = max(abs(np.log(ratio / claim.region.low)) for ratio in ratios)
-    return ["dense against dense varies by more than the effect"] if noise > farthest else []
+    return [f"dense against dense leaves {math.exp(noise):.3g}x open, more than the effect"]
 
 
 def _control_problem(task: Task) -> list[str]:

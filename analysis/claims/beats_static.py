@@ -25,7 +25,8 @@ class BeatsStatic(Claim):
     def rows(self, task: Task) -> list[Row]:
         rows = []
         for arm in task.of_method(self.method):
-            static = task.best_of_others([other for other in task.arms if other.family == "static" and _alike(arm, other)])
+            same = [other for other in task.arms if other.family == "static" and _alike(arm, other)]
+            static = task.best_of_others(same)
             if static is not None:
                 rows.append(quality_row(arm, static, self.region_for(task)))
         return rows
@@ -46,4 +47,5 @@ CLAIM = BeatsStatic(
     loss_estimand="difference of test loss to the static arm, picked on validation of other seeds, paired by seed",
     region=Region(0.0, strict=True),
     uses_energy=False,
+    family="further",
 )

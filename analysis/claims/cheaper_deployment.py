@@ -37,4 +37,5 @@ CLAIM = CheaperPredictions(
     estimand="geometric mean of E_dense / E_arm of one pass over the test set, paired by seed",
     region=Region(1.0, strict=True),
     uses_energy=True,
+    family="further",
 )

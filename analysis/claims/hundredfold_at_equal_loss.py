@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from hundredfold.analysis import frontier
 from hundredfold.analysis.arm import Pairs
-from hundredfold.analysis.claims.base import PROXY, Claim, Row, make_row
+from hundredfold.analysis.claims.base import PROXY, Claim, Row, age_problem, make_row
 from hundredfold.analysis.frontier import Frontier
 from hundredfold.analysis.statistics import Region
 from hundredfold.analysis.study import Study
@@ -50,7 +50,8 @@ class AtEqualLoss(Claim):
             for row in measured
             if row.estimate.n < self.minimum_seeds
         ]
-        return (*few, *(PROXY[row.evidence] for row in measured if row.evidence in PROXY))
+        first = subject.runs.started.min()
+        return (*few, *age_problem(self, first), *(PROXY[row.evidence] for row in measured if row.evidence in PROXY))
 
 
 CLAIM = AtEqualLoss(

@@ -1,7 +1,7 @@
 """The text says that the importance of activations decides: the method against its random twin.
 
 A twin has the same schedule, sizes and kernels, and draws every choice. Of several twins at a density the best on the
-validation split is the opponent. Expected: supported, since random regrowth alone does harm.
+validation split of the other seeds is the opponent. Expected: supported, since random regrowth alone does harm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ImportanceMatters(Claim):
         rows, twins = [], [twin for twin in task.arms if twin.twin_of == self.method]
         for arm in task.of_method(self.method):
             same = [twin for twin in twins if math.isclose(twin.density, arm.density, rel_tol=1e-3)]
-            twin = task.best_on_validation(same)
+            twin = task.best_of_others(same)
             if twin is not None:
                 rows.append(quality_row(arm, twin, self.region_for(task)))
         return rows

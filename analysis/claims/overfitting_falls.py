@@ -37,4 +37,5 @@ CLAIM = SmallerGap(
     estimand="gap of dense less that of the arm, nats, paired by seed",
     region=Region(0.0, strict=True),
     uses_energy=False,
+    family="further",
 )

@@ -22,5 +22,6 @@ CLAIM = Conjunction(
     loss_estimand="E_dense / E_arm and the difference of test loss, in one arm, both paired by seed",
     region=SAVED,
     uses_energy=True,
+    family="further",
     parts=(replace(energy_100x.CLAIM, region=SAVED), no_accuracy_lost.CLAIM),
 )

@@ -10,7 +10,7 @@ from hundredfold.analysis.task import Task
 
 def energy(task: Task) -> str:
     """Joules of dense over those of dense once more, and which effects that leaves visible."""
-    figure, refused = task.control
+    figure, refused = task.control.ratio, task.control.refused
     if figure.interval is None:
         return f"{UNKNOWN}{': ' + '; '.join(refused) if refused else ''}; without it a verdict on energy is indicative"
     least = max(figure.interval.high, 1 / figure.interval.low)

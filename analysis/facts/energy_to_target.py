@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -20,15 +22,22 @@ def energy_to_target(task: Task) -> pd.DataFrame:
     A crossing is confirmed by the next evaluation, the last one by itself. Quality is that of the validation split;
     physical arms only.
     """
-    last = task.dense.figures(f"validation_{task.metric}") if task.dense is not None else []
-    if not len(last):
+    goals = targets(task, TARGETS)
+    if not goals:
         return pd.DataFrame()
-    middle, accuracy = float(np.median(last)), task.metric == "accuracy"
-    goals = [middle - target if accuracy else middle * (1 + target) for target in TARGETS]
     rows = [[arm.label, *(_median_of_reached(arm, goal) for goal in goals)] for arm in task.physical]
     classes = " ".join(sorted({EVIDENCE[one] for one in task.runs.evidence.dropna()}))
     titles = [f"J to validation {task.metric} {formatting.quantity(goal, task.metric)} ({classes})" for goal in goals]
     return pd.DataFrame(rows, columns=["Arm", *titles])
+
+
+def targets(task: Task, below: Sequence[float]) -> list[float]:
+    """Qualities below the dense median on the validation split; none where no dense run finished."""
+    last = task.dense.figures(f"validation_{task.metric}") if task.dense is not None else []
+    if not len(last):
+        return []
+    middle = float(np.median(last))
+    return [middle - each if task.metric == "accuracy" else middle * (1 + each) for each in below]
 
 
 def _median_of_reached(arm: Arm, goal: float) -> str:
