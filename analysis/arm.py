@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,8 +13,11 @@ import pandas as pd
 
 from hundredfold.analysis import statistics
 from hundredfold.analysis.contract import incomparable, unlike
+from hundredfold.analysis.formatting import unknown
 from hundredfold.analysis.schema import Metric
 from hundredfold.analysis.statistics import NOTHING, Estimate, Sample
+
+Run = Any  # a record, its columns as attributes
 
 
 class Pairs(NamedTuple):
@@ -46,54 +50,59 @@ class Arm:
     """Runs of one configuration of a task, one per seed.
 
     Args:
-        runs: its records, at least one, as `records.load` gives them.
+        runs: its records, at least one, as `rows` gives them.
         metric: what the task is judged by: accuracy (a fraction) or loss (nats per token).
     Attributes:
-        runs: the records, by seed.
+        runs: seed -> the record.
         density: that was asked for; 1 where none was.
         simulated: whether any run computed what it says it skips.
         dense: the task's dense arm, this one perhaps; None if it has no record. The task sets it.
     """
 
-    def __init__(self, runs: pd.DataFrame, metric: Metric):
-        first = runs.iloc[0]
-        self.runs, self.metric = _derived(runs).set_index("seed").sort_index(), metric
-        self.label: str = first.label
-        self.method: str = first.method
-        self.family: str = first.family
-        self.twin_of: str | None = first.twin_of
-        density = first.options.get("density")
+    def __init__(self, runs: Iterable[Run], metric: Metric):
+        self.runs = {run.seed: run for run in sorted(runs, key=lambda run: run.seed)}
+        self.first, self.metric = next(iter(self.runs.values())), metric
+        self.label: str = self.first.label
+        self.method: str = self.first.method
+        self.family: str = self.first.family
+        self.twin_of: str | None = self.first.twin_of
+        density = self.first.options.get("density")
         self.density = 1.0 if density is None else float(density)
-        self.simulated = bool(runs.simulated.any())
+        self.simulated = any(run.simulated for run in self.runs.values())
         self.dense: Arm | None = None
+        self._figures: dict[str, dict[int, Any]] = {}
+        self._unlikes: dict[Arm, dict[int, str | None]] = {}
 
     # ---- its own runs -----------------------------------------------------------------------------------------------
     @cached_property
-    def by_seed(self) -> dict[int, Any]:
-        """seed -> the run, its columns as attributes."""
-        return {run.Index: run for run in self.runs.itertuples()}
+    def finished(self) -> dict[int, Run]:
+        """seed -> a run that came to its end."""
+        return {seed: run for seed, run in self.runs.items() if run.status == "finished"}
 
     @cached_property
-    def finished(self) -> pd.DataFrame:
-        """Runs that came to their end, by seed."""
-        return self.runs[self.runs.status == "finished"]
+    def statuses(self) -> Counter[str]:
+        """How many runs ended how."""
+        return Counter(run.status for run in self.runs.values())
 
     def count(self, status: str) -> int:
         """Runs that ended so."""
-        return int((self.runs.status == status).sum())
+        return self.statuses[status]
 
-    def figures(self, column: str) -> pd.Series:
-        """What finished runs say in a column, by seed; what is not known is left out."""
-        return self.finished[column].dropna()
+    def figures(self, column: str) -> dict[int, Any]:
+        """seed -> what a finished run says in a column; what is not known is left out."""
+        if column not in self._figures:
+            values = {seed: getattr(run, column) for seed, run in self.finished.items()}
+            self._figures[column] = {seed: value for seed, value in values.items() if not unknown(value)}
+        return self._figures[column]
 
     def mean(self, column: str) -> Estimate:
         """Mean over finished runs."""
-        return statistics.mean(self.figures(column))
+        return statistics.mean(list(self.figures(column).values()))
 
     @cached_property
     def evidence(self) -> str | None:
         """Class of its joules; None for a simulated arm and where classes are mixed."""
-        classes = set(self.figures("evidence"))
+        classes = set(self.figures("evidence").values())
         return classes.pop() if len(classes) == 1 and not self.simulated else None
 
     @cached_property
@@ -156,22 +165,28 @@ class Arm:
     # ---- beside any other arm ---------------------------------------------------------------------------------------
     def pairs(self, other: Arm, column: str) -> Pairs:
         """Figures of two arms at the seeds that both finished, on the same data."""
-        figures = pd.concat([self.figures(column), other.figures(column)], axis=1, join="inner")
-        reasons = {seed: unlike(self.by_seed[seed], other.by_seed[seed]) for seed in figures.index}
-        figures = figures[np.array([reason is None for reason in reasons.values()], dtype=bool)]
-        unlikes = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
-        refused = self._lost() + other._lost() + unlikes
+        mine, theirs = self.figures(column), other.figures(column)
+        unlikes = self._unlike(other)
+        seeds = tuple(seed for seed in mine if seed in theirs and unlikes[seed] is None)
+        reasons = (unlikes[seed] for seed in mine if seed in theirs)
+        refused = self._lost() + other._lost() + tuple(dict.fromkeys(reason for reason in reasons if reason))
         if other.count("diverged"):
             refused += (f"{other.label} diverged in {other.count('diverged')} of {len(other.runs)} runs",)
-        values, seeds = figures.to_numpy(dtype=float), tuple(figures.index)
+        values = np.array([(mine[seed], theirs[seed]) for seed in seeds], dtype=float).reshape(-1, 2)
         return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, None, seeds)
+
+    def _unlike(self, other: Arm) -> dict[int, str | None]:
+        """seed that both finished -> why nothing of the two runs must be compared."""
+        if other not in self._unlikes:
+            shared = [seed for seed in self.finished if seed in other.finished]
+            self._unlikes[other] = {seed: unlike(self.finished[seed], other.finished[seed]) for seed in shared}
+        return self._unlikes[other]
 
     @cached_property
     def right(self) -> dict[int, np.ndarray]:
         """seed -> which examples of the test set the run got right, bool [m]; runs that tell."""
-        known = self.finished.dropna(subset=["correct"])
-        found = zip(known.index, known.correct, known.test_examples, strict=True)
-        return {seed: _bits(text, int(count)) for seed, text, count in found}
+        known = self.figures("correct").items()
+        return {seed: _bits(text, int(self.finished[seed].test_examples)) for seed, text in known}
 
     def over_examples(self, other: Arm, seeds: Sequence[int]) -> Sample | None:
         """Difference of test accuracy with the error of seeds and of examples; None where the bits are not known."""
@@ -198,8 +213,10 @@ class Arm:
 def comparable(one: Arm, other: Arm) -> tuple[list[tuple[Any, Any]], list[str]]:
     """Runs of two arms whose energies may be divided, seed by seed, and why others may not."""
     pairs, reasons = [], []
-    for seed in one.runs.index.intersection(other.runs.index):
-        pair = one.by_seed[seed], other.by_seed[seed]
+    for seed in one.runs:
+        if seed not in other.runs:
+            continue
+        pair = one.runs[seed], other.runs[seed]
         reason = incomparable(*pair)
         if reason is None:
             pairs.append(pair)
@@ -218,12 +235,13 @@ def _bits(text: str, count: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count).astype(bool)
 
 
-def _derived(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs, with what follows from their records.
+def rows(runs: pd.DataFrame) -> list[Run]:
+    """Records of a table one by one, with what follows from them.
 
     gap is the loss on the test set less that of the last training steps; test_j the joules of predicting the test set.
     """
     last = [points[-1].train_loss if points else None for points in runs.curve]
     test_j = [(phases or {}).get("test") for phases in runs.phases_j]
     gap = runs.test_loss - pd.Series(last, index=runs.index, dtype=float)
-    return runs.assign(gap=gap, test_j=pd.Series(test_j, index=runs.index, dtype=float))
+    told = runs.assign(gap=gap, test_j=pd.Series(test_j, index=runs.index, dtype=float))
+    return list(told.itertuples(index=False, name="Run"))

@@ -40,7 +40,7 @@ def uncertified(task: Task) -> str | None:
     """Why the dense baseline of a task is not certified; None if it is."""
     if task.dense is None or task.dense.quality.value is None:
         return "no dense baseline finished"
-    first = task.dense.runs.iloc[0]
+    first = task.dense.first
     reference = references().get(f"{first.dataset}/{first.model}")
     if reference is None or reference.metric != task.metric:
         return "the dense baseline is not certified"
@@ -59,7 +59,7 @@ def sentence(task: Task) -> str:
     problem = uncertified(task)
     if task.dense is None or problem is not None:
         return f"{problem}"
-    first = task.dense.runs.iloc[0]
+    first = task.dense.first
     reference = references()[f"{first.dataset}/{first.model}"]
     reached = formatting.estimate(task.dense.quality, task.metric)
     return f"the dense baseline is certified ({reached}; {reference.source})"

@@ -36,7 +36,7 @@ def distances(arm: Arm, task: Task) -> np.ndarray:
     """
     sign = 1 if task.metric == "accuracy" else -1
     differences: list[float] = []
-    for seed, run in arm.by_seed.items():
+    for seed, run in arm.runs.items():
         points = sorted(_points(task, run, seed))
         if run.status != "finished" or len(points) < 2 or not points[0][0] <= run.training_j <= points[-1][0]:
             continue
@@ -55,7 +55,7 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
     sign = 1 if task.metric == "accuracy" else -1
     ratios: list[float] = []
     refused: dict[str, None] = {}
-    for seed, run in arm.by_seed.items():
+    for seed, run in arm.runs.items():
         points = sorted(_points(task, run, seed))
         if run.status != "finished" or len(points) < 2:
             refused[f"{arm.label}: no two dense networks to compare with"] = None
@@ -77,7 +77,7 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def _points(task: Task, own: Any, seed: int) -> list[tuple[float, float]]:
     """Joules and quality of the dense networks of one seed that may stand beside a run."""
-    runs = [arm.by_seed.get(seed) for arm in (*task.of_method(DENSE), *task.of_method(SMALL))]
+    runs = [arm.runs.get(seed) for arm in (*task.of_method(DENSE), *task.of_method(SMALL))]
     known = [run for run in runs if run is not None and incomparable(own, run) is None]
     return [(float(run.training_j), float(getattr(run, f"test_{task.metric}"))) for run in known]
 

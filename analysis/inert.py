@@ -18,8 +18,8 @@ def inert(arm: Arm, task: Task) -> str | None:
     if (twin := _same_weights(arm, task)) is not None:
         return f"ends with the weights of {twin}"
     scheduled = arm.figures("scheduled_updates")
-    if len(scheduled) and scheduled.min() < LEAST_UPDATES:
-        return f"decides {int(scheduled.min())} times in a run, {LEAST_UPDATES} are the least"
+    if len(scheduled) and min(scheduled.values()) < LEAST_UPDATES:
+        return f"decides {int(min(scheduled.values()))} times in a run, {LEAST_UPDATES} are the least"
     if _leaves_nothing_out(arm):
         return "leaves nothing out"
     reached = arm.mean("prunable_density").value
@@ -33,8 +33,8 @@ def _same_weights(arm: Arm, task: Task) -> str | None:
     for other in task.arms:
         if other is not arm and other.method != arm.twin_of:
             mine, theirs = arm.figures("weights_sha256"), other.figures("weights_sha256")
-            shared = mine.index.intersection(theirs.index)
-            if len(shared) and (mine[shared] == theirs[shared]).all():
+            shared = mine.keys() & theirs.keys()
+            if shared and all(mine[seed] == theirs[seed] for seed in shared):
                 return other.label
     return None
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from hundredfold.analysis import (
+    baseline,
     claims,
     pages,
     papers,
@@ -27,10 +28,14 @@ from hundredfold.analysis import (
 )
 from hundredfold.analysis.claims import Verdict
 from hundredfold.analysis.claims.base import FLAGSHIP
-from hundredfold.analysis.facts import control, exclusions, provenance
+from hundredfold.analysis.facts import control, exclusions, lattice, provenance
 from hundredfold.analysis.facts.ceiling import ceiling
+from hundredfold.analysis.facts.checklist import checklist
 from hundredfold.analysis.facts.energy_to_target import energy_to_target
+from hundredfold.analysis.facts.footprint import footprint
 from hundredfold.analysis.facts.ideal_hardware import ideal_hardware
+from hundredfold.analysis.facts.profiles import profiles
+from hundredfold.analysis.facts.sensitivity import sensitivity
 from hundredfold.analysis.frontier import Frontier, conditions, finding
 from hundredfold.analysis.frontier import table as frontier_table
 from hundredfold.analysis.plots import benchmark, style
@@ -152,7 +157,8 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
     context = _study(study, suite, results, verdicts, about)
     context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
-    context["tasks"] = [_task(task, drawn[task.name]) for task in study.tasks]
+    methods = list(about.judge or claims.judged(study))
+    context["tasks"] = [_task(task, drawn[task.name], methods) for task in study.tasks]
     context["first_plot"] = _first_plot(context)
     (folder / "answer.md").write_text("\n\n".join(context["answer"]) + "\n", encoding="utf-8")
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
@@ -194,10 +200,15 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "published": [papers_page.section(beside) for beside in papers_page.tables(published)],
         "groups": _groups(verdicts),
         "claims": [_claim(group) for group in _by_claim(verdicts)],
+        "first_run": runs.started.min(),
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
         "planned": study.planned,
         "missing": len(study.missing),
         "ceiling": pages.grid(ceiling(study)),
+        "checklist": checklist(study, about.tuning),
+        "profiles": pages.grid(profiles(study)),
+        "footprint": footprint(runs),
+        "caps": list(dict.fromkeys(cap for v in verdicts if v.text != v.word for cap in v.caps)),
         "machine": provenance.machine(runs),
         "totals": provenance.totals(runs, about.tuning),
         "ended": exclusions.ended(study),
@@ -242,6 +253,9 @@ def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
         "name": f"{claim.name}-{claim.method}" if claim.method != FLAGSHIP else claim.name,
         "title": claim.title,
         "method": claim.method if claim.by_method else None,
+        "family": claim.family,
+        "identity": claim.identity,
+        "written": claim.written,
         "statements": list(dict.fromkeys(verdict.statement for verdict in verdicts)),
         "estimands": list(dict.fromkeys(e for e in (claim.estimand, claim.loss_estimand) if e)),
         "verdicts": [
@@ -256,7 +270,14 @@ def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
                 "evidence": wording.evidence(verdict),
                 "would_change": wording.would_change(verdict),
                 "rows": [
-                    (wording.against(r), r.verdict, wording.figure(r, False), wording.rival(r), wording.sensitivity(r))
+                    (
+                        wording.against(r),
+                        r.verdict,
+                        wording.figure(r, False),
+                        wording.simultaneous(r, verdict.tests),
+                        wording.rival(r),
+                        wording.sensitivity(r),
+                    )
                     for r in verdict.rows
                 ],
             }
@@ -265,12 +286,15 @@ def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def _task(task: Task, drawn: list[plots.Plot]) -> dict[str, Any]:
+def _task(task: Task, drawn: list[plots.Plot], methods: list[str]) -> dict[str, Any]:
     return {
         "name": task.name,
         "stem": tables.file_stem(task.name),
         "control": control.energy(task),
         "repeats": control.repeats(task),
+        "baseline": baseline.sentence(task),
+        "sensitivity": pages.grid(sensitivity(task, methods)),
+        "lattice": pages.grid(lattice.table(task)),
         "table": pages.grid(tables.formatted(task)),
         "targets": pages.grid(energy_to_target(task)),
         "ideal": pages.grid(ideal_hardware(task)),

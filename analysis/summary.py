@@ -12,63 +12,89 @@ from typing import Any
 
 import pandas as pd
 
-from hundredfold.analysis import markers
+from hundredfold.analysis import formatting, markers
+from hundredfold.analysis.statistics import Estimate, Interval
 
 
 def answer(verdicts: list[dict[str, Any]]) -> str:
-    """One sentence for the whole question: the largest saving, what it cost, and the rival's."""
-    both = [v for v in verdicts if v["claim"] == "both_at_once" and v["best"]]
-    tasks = list(dict.fromkeys(v["task"] for v in both))
-    rows = [(v["task"], row) for v in both for row in v["rows"] if row["parts"][0]["estimate"] is not None]
+    """One sentence for the whole question: the least energy at no loss, its rival's, and what of the claim holds."""
+    claims = {name: [v for v in verdicts if v["claim"] == name] for name in dict.fromkeys(v["claim"] for v in verdicts)}
+    rows = [(v["task"], *row["parts"]) for v in claims.get("saves_and_keeps", []) for row in v["rows"]]
+    rows = [row for row in rows if None not in (row[1]["estimate"], row[2]["estimate"])]
     if not rows:
         return "**Not measured yet.**"
-    task, row = max(rows, key=lambda pair: pair[1]["parts"][0]["estimate"])
-    ratio, quality = row["parts"]
+    both, gains = claims.get("both_at_once", []), claims.get("accuracy_gain", [])
     word = "Yes" if any(v["verdict"] == "supported" for v in both) else "No"
-    rival, lost = (part.get("rival") or {} for part in (ratio, quality))
-    small = ""
-    if rival and lost:
-        small = f"; the equally small dense network {rival['estimate']:.2g}x at {_points(lost)}"
-    gains = [v for v in verdicts if v["claim"] == "accuracy_gain"]
-    no_gain = " No task gained 2 points." if gains and all(v["verdict"] != "supported" for v in gains) else ""
-    caps = "; ".join(dict.fromkeys(cap for v in both for cap in v["caps"]))
-    where = f"these {len(tasks)} small tasks" if len(tasks) > 1 else "this small task"
+    tasks = list(dict.fromkeys(task for task, *_ in rows))
+    where = "this small task" if len(tasks) == 1 else f"these {len(tasks)} small tasks"
     head = f"**Yes, on at least one of {where}.**" if word == "Yes" else f"**No, not on {where}.**"
-    saving = f"The flagship's largest saving was {ratio['estimate']:.2g}x at {_points(quality)}"
-    return f"{head} {saving} ({row['arm']} on {task}){small}.{no_gain}" + (f" Indicative: {caps}." if caps else "")
+    kept = [row for row in rows if row[2]["estimate"] > LOSSES[row[2]["unit"]]]
+    task, ratio, quality = max(kept or rows, key=lambda row: row[1]["estimate"])
+    saving = f"{ratio['estimate']:.2g}x at {_better(quality)} ({ratio['arm']} on {task})"
+    told = "The least energy at no loss was" if kept else "No arm was without loss; the most saved was"
+    small = ""
+    if ratio.get("rival") and quality.get("rival") and ratio["rival"]["estimate"] is not None:
+        rival = quality | {"estimate": quality["rival"]["estimate"]}
+        small = f"; the equally small dense network saves {ratio['rival']['estimate']:.2g}x at {_better(rival)}"
+    held = sum(v["verdict"] == "supported" for v in gains)
+    gained = f" 2 points more: supported on {held} of {len(gains)}." if gains else ""
+    caps = "; ".join(dict.fromkeys(cap for v in both for cap in v["caps"]))
+    return f"{head} {told} {saving}{small}.{gained}" + (f" Indicative: {caps}." if caps else "")
 
 
-def _points(row: dict[str, Any]) -> str:
-    """A difference in quality: points of accuracy, or the loss."""
-    estimate = row["estimate"]
-    return f"{100 * estimate:+.1f} points" if row.get("unit", "points") == "points" else f"{estimate:+.2g}"
+LOSSES = {"points": -0.005, "nats": -0.01}  # what counts as no loss, as in the claim of that name
+
+
+def _better(row: dict[str, Any]) -> str:
+    """How much better an arm is: points of accuracy, or a loss that is lower by so many nats."""
+    return formatting.quantity(row["estimate"], row["unit"]) + (" of loss" if row["unit"] == "nats" else "")
 
 
 def matrix(verdicts: list[dict[str, Any]]) -> str:
-    """Claims by tasks in Markdown: the verdict, the figure of the arm closest to the claim, its small dense rival's.
+    """Arms in Markdown, each with its rival; below it what the claims come to, task by task.
 
     Args:
         verdicts: as in verdicts.json.
     """
-    cells: dict[str, dict[str, str]] = {}
+    words: dict[str, dict[str, str]] = {}
     caps = dict.fromkeys(cap for v in verdicts if v["text"] != v["verdict"] for cap in v["caps"])
     for verdict in verdicts:
         mark = "" if verdict["text"] == verdict["verdict"] else "*"
-        cells.setdefault(verdict["title"], {})[verdict["task"]] = f"{verdict['verdict']}{mark}{_figure(verdict)}"
-    table = pd.DataFrame(cells).T.rename_axis("claim").to_markdown()
-    return f"{table}\n\n\\* indicative: {'; '.join(caps)}." if caps else table
+        words.setdefault(verdict["title"], {})[verdict["task"]] = f"{verdict['verdict']}{mark}"
+    table = pd.DataFrame(words).T.fillna("").rename_axis("claim").to_markdown()
+    indicative = f"\n\n\\* indicative: {'; '.join(caps)}." if caps else ""
+    return f"{_arms(verdicts)}\n\n{table}{indicative}"
 
 
-def _figure(verdict: dict[str, Any]) -> str:
-    """The estimate of a ratio or of points, with the rival's behind it; nothing where several figures decide."""
-    best = verdict["best"]
-    if not best or best["estimate"] is None or best["unit"] not in ("ratio", "points"):
-        return ""
-    rival = (best.get("rival") or {}).get("estimate")
-    form = "{:.2g}x" if best["unit"] == "ratio" else "{:+.1f}"
-    scale = 1 if best["unit"] == "ratio" else 100
-    figure = form.format(scale * best["estimate"])
-    return f" {figure}" + (f" (small dense {form.format(scale * rival)})" if rival is not None else "")
+COLUMNS = {  # of the table of arms -> the claim whose rows it shows
+    "E dense / E": "any_saving",
+    "better than dense by": "no_accuracy_lost",
+    "better than dense networks of its energy by": "above_small_dense",
+}
+
+
+def _arms(verdicts: list[dict[str, Any]]) -> str:
+    """One arm a row: its figures with intervals and numbers of seeds, and those of the equally small dense network."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for title, claim in COLUMNS.items():
+        for verdict in (v for v in verdicts if v["claim"] == claim):
+            for row in verdict["rows"]:
+                cells = found.setdefault((verdict["task"], row["arm"]), {})
+                cells[title] = _figure(row)
+                if row.get("rival"):
+                    cells["equally small dense network"] = "; ".join(
+                        filter(None, [cells.get("equally small dense network"), _figure(row["rival"])])
+                    )
+    rows = [{"task": task, "arm": arm} | cells for (task, arm), cells in found.items()]
+    columns = ["task", "arm", "E dense / E", "better than dense by", "equally small dense network", list(COLUMNS)[-1]]
+    table = pd.DataFrame(rows).reindex(columns=columns).fillna("not measured")
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def _figure(row: dict[str, Any]) -> str:
+    """Estimate, 95 % interval and number of seeds."""
+    interval = row.get("interval_95") and Interval(*row["interval_95"])
+    return formatting.estimate(Estimate(row["estimate"], interval, row["n"]), row["unit"])
 
 
 def page(source: Path) -> str:

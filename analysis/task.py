@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import statistics
-from hundredfold.analysis.arm import Arm, comparable, joules
+from hundredfold.analysis.arm import Arm, Run, comparable, joules, rows
 from hundredfold.analysis.schema import DENSE, FAMILIES, Metric
 from hundredfold.analysis.statistics import Estimate, Interval
 
@@ -53,6 +53,7 @@ class Task:
     def __init__(self, name: str, runs: pd.DataFrame):
         self.name, self.runs = name, runs
         self.metric: Metric = next(iter(runs.metric.dropna()), "accuracy")
+        self._rows = rows(runs)
         self.arms = sorted(self._arms(replicate=0), key=_place)
         dense = self.of_method(DENSE)
         self.dense = self.best_on_validation(dense) or next(iter(dense), None)
@@ -60,8 +61,11 @@ class Task:
             arm.dense = self.dense
 
     def _arms(self, replicate: int) -> list[Arm]:
-        chosen = self.runs[self.runs.replicate == replicate]
-        return [Arm(group, self.metric) for _, group in chosen.groupby("label", sort=True)]
+        groups: dict[str, list[Run]] = {}
+        for run in self._rows:
+            if run.replicate == replicate:
+                groups.setdefault(run.label, []).append(run)
+        return [Arm(groups[label], self.metric) for label in sorted(groups)]
 
     @property
     def physical(self) -> list[Arm]:
@@ -91,7 +95,7 @@ class Task:
         """The arm with the best mean on the validation split, a diverged arm last; None if no arm finished."""
         sign = -1 if self.metric == "accuracy" else 1
         ranked = {
-            (arm.count("diverged"), sign * float(figures.mean()), arm.label): arm
+            (arm.count("diverged"), sign * float(np.mean(list(figures.values()))), arm.label): arm
             for arm in arms
             if len(figures := arm.figures(f"validation_{self.metric}"))
         }
@@ -105,10 +109,8 @@ class Task:
         known = [arm for arm in arms if len(arm.finished)]
         if len(known) < 2:
             return next(iter(known), None)
-        seeds = sorted({seed for arm in known for seed in arm.finished.index})
-        chosen = {seed: self._best_without(known, seed) for seed in seeds}
-        runs = pd.concat([arm.finished.loc[[seed]] for seed, arm in chosen.items()]).reset_index(names="seed")
-        best = Arm(runs, self.metric)
+        chosen = {seed: self._best_without(known, seed) for arm in known for seed in arm.finished}
+        best = Arm([arm.finished[seed] for seed, arm in chosen.items()], self.metric)
         names = dict.fromkeys(arm.label for arm in chosen.values())
         best.label, best.dense = " or ".join(names), self.dense
         return best
@@ -118,9 +120,9 @@ class Task:
         sign, column = -1 if self.metric == "accuracy" else 1, f"validation_{self.metric}"
         ranked = {}
         for arm in arms:
-            if seed in arm.finished.index:
-                others = arm.figures(column).drop(seed, errors="ignore")
-                mean = sign * float(others.mean()) if len(others) else math.inf
+            if seed in arm.finished:
+                others = [value for other, value in arm.figures(column).items() if other != seed]
+                mean = sign * float(np.mean(others)) if others else math.inf
                 ranked[arm.count("diverged"), mean, arm.label] = arm
         return ranked[min(ranked)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.task import Task
 
@@ -21,10 +23,10 @@ def broken(twin: Arm, task: Task) -> str | None:
 
 def _steps(arm: Arm, column: str) -> float:
     """Mean FLOPs of the training steps, without those of deciding."""
-    return float((arm.finished[column] - arm.finished.selection_flops).mean())
+    return float(np.mean([getattr(run, column) - run.selection_flops for run in arm.finished.values()]))
 
 
 def _options(arm: Arm) -> dict:
     """What decides about its schedule."""
-    options = arm.runs.iloc[0].options
+    options = arm.first.options
     return {name: value for name, value in options.get("of", options).items() if name != "name"}

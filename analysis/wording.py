@@ -6,7 +6,7 @@ from typing import Any
 
 from hundredfold.analysis import formatting
 from hundredfold.analysis.claims.base import Row, Verdict
-from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.formatting import DASH, UNKNOWN
 from hundredfold.analysis.statistics import INCONCLUSIVE, NOT_MEASURED, NOT_REACHABLE, Interval
 
 
@@ -35,6 +35,12 @@ def rival(row: Row | None) -> str:
     if any(one is None for one in rivals):
         return ""
     return f"{rivals[0].arm}: " + " and ".join(figure(one, name_arm=False) for one in rivals)
+
+
+def simultaneous(row: Row, tests: int) -> str:
+    """The interval that holds together with those of all other tests of its family."""
+    leaves = row.parts or (row,)
+    return " and ".join(formatting.interval(leaf.simultaneous(tests), leaf.unit) for leaf in leaves) or DASH
 
 
 def sensitivity(row: Row) -> str:
@@ -138,7 +144,7 @@ def _row_data(row: Row, verdict: Verdict) -> dict[str, Any]:
     if row.parts:
         data["parts"] = [_row_data(part, verdict) for part in row.parts]
     if row.rival is not None:
-        data["rival"] = {"arm": row.rival.arm, "estimate": row.rival.estimate.value, "text": figure(row.rival)}
+        data["rival"] = _row_data(row.rival, verdict)
     return data
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from hundredfold.analysis import power
 from hundredfold.analysis.inert import LEAST_UPDATES
 from hundredfold.analysis.records import published
 from hundredfold.analysis.report import PAGE, About, show
@@ -22,6 +23,7 @@ from hundredfold.replication.study.job import Job, Past, expected, past, planned
 from hundredfold.replication.study.queue import run_all
 from hundredfold.replication.study.suite import Suite, load_suite, studies
 
+PUBLISHED = Path("results")  # of studies whose spread tells what a new one can see
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -177,4 +179,7 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
             "marked as inert. Shorten their interval or train longer.",
             markup=False,
         )
+    seeds = {task: len({job.seed for job in jobs if job.task == task}) for task in dict.fromkeys(j.task for j in jobs)}
+    for sentence in power.plan(seeds, PUBLISHED):
+        console.print(f"Power: {sentence}.", markup=False)
     console.print(f"Report: {output / PAGE}")

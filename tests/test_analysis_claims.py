@@ -430,7 +430,7 @@ def test_the_best_of_a_family_is_picked_on_other_seeds(tmp_path):
             one["quality"]["validation"]["accuracy"] = one["quality"]["test"]["accuracy"] = 0.99
     (task,) = load(tmp_path, made).tasks
     best = task.best_of_others(task.of_method("dsc"))
-    assert all(best.runs.label[seed] != label for seed, label in lucky.items())
+    assert all(best.runs[seed].label != label for seed, label in lucky.items())
     assert best.label.count(" or ") >= 1 and len(best.runs) == 5
 
 

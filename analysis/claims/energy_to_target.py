@@ -32,8 +32,8 @@ class EnergyToTarget(Claim):
     def _row(self, arm: Arm, dense: Arm, task: Task) -> Row:
         (goal,) = targets(task, (BELOW,)) or (None,)
         ratios, misses, refused = [], arm.count("diverged"), {}
-        for seed, run in arm.by_seed.items():
-            other = dense.by_seed.get(seed)
+        for seed, run in arm.runs.items():
+            other = dense.runs.get(seed)
             reason = "no dense run of its seed" if other is None else incomparable(run, other)
             if reason is not None:
                 refused[reason] = None

@@ -6,6 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from hundredfold.analysis import formatting
+from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
 from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.study import Study
@@ -14,13 +15,14 @@ from hundredfold.analysis.task import SMALL, Task
 
 def ceiling(study: Study) -> pd.DataFrame:
     """One row per task: the fewest FLOPs and the least energy of any arm, and the bound by a run's fixed cost."""
-    titles = ("Fewest executed FLOPs of any arm", "Least energy of any arm", "Ceiling by the fixed cost of a run")
+    titles = ("Fewest executed FLOPs of any arm", "Least energy of any arm", "Ceiling by the fixed cost of a run",
+              "Smallest dense network at no loss")  # fmt: skip
     rows = []
     for task in study.tasks:
         flops = {arm.label: arm.executed_ratio for arm in task.physical}
         energy = {arm.label: arm.energy_ratio.value for arm in task.physical}
         bound = formatting.quantity(fixed_cost_bound(task), "ratio")
-        rows.append([task.name, _largest(flops), _largest(energy), bound])
+        rows.append([task.name, _largest(flops), _largest(energy), bound, _smallest_dense(task)])
     return pd.DataFrame(rows, columns=["Task", *titles])
 
 
@@ -31,6 +33,17 @@ def _largest(ratios: dict[str, float | None]) -> str:
         return UNKNOWN
     best = max(known, key=lambda label: known[label])
     return f"{formatting.quantity(known[best], 'ratio')} ({best})"
+
+
+def _smallest_dense(task: Task) -> str:
+    """How much smaller a dense network may be before it loses half a point or 0.01 nats, and what that alone saves."""
+    sign, least = (1, CLAIM.region.low) if task.metric == "accuracy" else (-1, CLAIM.region_for(task).low)
+    kept = [a for a in task.of_method(SMALL) if a.difference.value is not None and sign * a.difference.value > least]
+    if not kept:
+        return "all that were tried lose more"
+    best = min(kept, key=lambda arm: arm.parameter_share or 1.0)
+    saved = formatting.quantity(best.energy_ratio.value, "ratio")
+    return f"{formatting.percent(best.parameter_share, 1)} of the parameters, {saved}"
 
 
 def fixed_cost_bound(task: Task) -> float | None:

@@ -33,16 +33,16 @@ def energy_to_target(task: Task) -> pd.DataFrame:
 
 def targets(task: Task, below: Sequence[float]) -> list[float]:
     """Qualities below the dense median on the validation split; none where no dense run finished."""
-    last = task.dense.figures(f"validation_{task.metric}") if task.dense is not None else []
+    last = task.dense.figures(f"validation_{task.metric}") if task.dense is not None else {}
     if not len(last):
         return []
-    middle = float(np.median(last))
+    middle = float(np.median(list(last.values())))
     return [middle - each if task.metric == "accuracy" else middle * (1 + each) for each in below]
 
 
 def _median_of_reached(arm: Arm, goal: float) -> str:
     """Joules of the median run, and how many of all runs reached the goal."""
-    curves = arm.runs.curve[arm.runs.status != "failed"].dropna()
+    curves = [run.curve for run in arm.runs.values() if run.status != "failed" and run.curve]
     spent = [first_crossing(curve, arm.metric, goal) for curve in curves]
     known = [joules for joules in spent if joules is not None]
     median = float(np.median([np.inf if joules is None else joules for joules in spent])) if spent else np.inf

@@ -38,7 +38,7 @@ MOST_FAINT = 20  # seeds of an arm that are drawn; more could not be told apart
 
 def curves(scene: Scene) -> Drawn | None:
     """Validation quality over cumulative training joules: means in bold, seeds faint."""
-    paths = {arm: [path for points in arm.figures("curve") if (path := _path(scene, points)) is not None]
+    paths = {arm: [path for points in arm.figures("curve").values() if (path := _path(scene, points)) is not None]
              for arm in scene.task.physical}  # fmt: skip
     paths = {arm: seeds for arm, seeds in paths.items() if seeds}
     if not paths:
@@ -138,7 +138,7 @@ def phases(scene: Scene) -> Drawn | None:
 
 def _phase_means(arm: Arm) -> dict[str, float]:
     """Phase -> mean joules over finished runs; what has no colour of its own is `other`."""
-    runs = list(arm.figures("phases_j"))
+    runs = list(arm.figures("phases_j").values())
     sums: dict[str, float] = {}
     for phases_j in runs:
         for phase, joules in phases_j.items():

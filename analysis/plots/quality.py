@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -54,8 +55,9 @@ def _seeds_and_means(scene: Scene, ax: Axes, physical: list[Arm]) -> dict[str, L
     handles: dict[str, Line2D] = {}
     for arm in physical:
         colour, marker = scene.mark(arm)
-        y = arm.finished[f"test_{arm.metric}"] * scene.scale
-        ax.plot(arm.finished.training_j, y, ".", color=colour, alpha=0.4, markersize=5, zorder=3)
+        done = list(arm.finished.values())
+        y = [getattr(run, f"test_{arm.metric}") * scene.scale for run in done]
+        ax.plot([run.training_j for run in done], y, ".", color=colour, alpha=0.4, markersize=5, zorder=3)
         (handle,) = ax.plot(
             arm.energy.value, arm.quality.value * scene.scale, marker, color=colour, zorder=5,
             markersize=style.size(marker, 8), markeredgecolor="white", markeredgewidth=0.6, linestyle="none",
@@ -102,7 +104,7 @@ def _path(scene: Scene, ax: Axes, arms: list[Arm], look: dict[str, Any]) -> list
 def _simulated_panel(scene: Scene, ax: Axes, simulated: list[Arm]) -> None:
     for position, arm in enumerate(simulated):
         colour, marker = scene.mark(arm)
-        values = arm.figures(f"test_{arm.metric}") * scene.scale
+        values = np.array(list(arm.figures(f"test_{arm.metric}").values())) * scene.scale
         ax.plot([position] * len(values), values, ".", color=colour, alpha=0.4, markersize=5)
         ax.plot(position, arm.quality.value * scene.scale, marker, color=colour, markersize=style.size(marker, 8),
                 markeredgecolor="white", markeredgewidth=0.6)  # fmt: skip
