@@ -64,8 +64,8 @@ types: setup ## Check the types (about 2 minutes).
 benchmark: setup ## Time the loop, the methods' decisions, every back end and its peers, whole steps, the data.
 	@$(COMMAND) bench
 
-dashboard: setup ## Say how to view or sync the W&B runs recorded with logger=wandb.
-	@$(COMMAND) wandb
+dashboard: setup ## Export SUITE's first seed and its report to W&B, offline, and say how to view and sync them.
+	@$(COMMAND) wandb --where "suite=$(SUITE) seed=0" --results $(RESULTS) --report $(REPORTS)/$(SUITE)
 
 readme: setup ## Put published results and the table of methods into README and docs.
 	@$(RUN) -m hundredfold.analysis.summary
@@ -74,6 +74,7 @@ readme: setup ## Put published results and the table of methods into README and 
 	@$(RUN) -m hundredfold.analysis.front
 	@$(RUN) -m hundredfold.analysis.frontier
 	@$(RUN) -m hundredfold.analysis.papers_page
+	@$(RUN) -m hundredfold.analysis.calibrate page
 
 publish: setup ## Put the report of SUITE into results/, for visitors.
 	@$(RUN) -m hundredfold.analysis.publish $(SUITE) $(REPORTS) results

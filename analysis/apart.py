@@ -24,12 +24,9 @@ def differences(arms: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     return {identity: _words(identity, values, columns, differing) for identity, values in flats.items()}
 
 
-def undeclared(one: Mapping[str, Any], other: Mapping[str, Any], labels: Iterable[str]) -> dict[str, tuple[Any, Any]]:
-    """Settings that two configurations do not share and no label names -> their two values."""
-    if not one or not other:
-        return {}
-    mine, theirs = given(one), given(other)
-    if mine == theirs:
+def undeclared(mine: Mapping[str, Any], theirs: Mapping[str, Any], labels: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """Settings, as `given` has them, that two arms do not share and no label names -> their two values."""
+    if not mine or not theirs or mine == theirs:
         return {}
     return {
         name: (mine.get(name), theirs.get(name))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hundredfold.analysis import statistics
+from hundredfold.analysis import apart, statistics
 from hundredfold.analysis.contract import incomparable, unlike
 from hundredfold.analysis.formatting import unknown
 from hundredfold.analysis.schema import Metric
@@ -238,10 +238,12 @@ def _bits(text: str, count: int) -> np.ndarray:
 def rows(runs: pd.DataFrame) -> list[Run]:
     """Records of a table one by one, with what follows from them.
 
-    gap is the loss on the test set less that of the last training steps; test_j the joules of predicting the test set.
+    gap is the loss on the test set less that of the last training steps; test_j the joules of predicting the test set;
+    given the settings that arms must share unless they say so.
     """
     last = [points[-1].train_loss if points else None for points in runs.curve]
     test_j = [(phases or {}).get("test") for phases in runs.phases_j]
     gap = runs.test_loss - pd.Series(last, index=runs.index, dtype=float)
-    told = runs.assign(gap=gap, test_j=pd.Series(test_j, index=runs.index, dtype=float))
+    given = [apart.given(config or {}) for config in runs.config]
+    told = runs.assign(gap=gap, test_j=pd.Series(test_j, index=runs.index, dtype=float), given=given)
     return list(told.itertuples(index=False, name="Run"))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from hundredfold.analysis import check, formatting, papers_page, records, selection, statistics
 from hundredfold.analysis import papers as registry
-from hundredfold.analysis.arm import Arm
+from hundredfold.analysis.arm import Arm, rows
 from hundredfold.analysis.contract import incomparable
 from hundredfold.analysis.formatting import DASH, UNKNOWN, number
 from hundredfold.analysis.schema import DENSE
@@ -52,7 +52,7 @@ def why(prefix: str, results: Path) -> None:
     """
     runs, console = records.load(results), Console(soft_wrap=True, highlight=False)
     for path in paths(prefix, results):
-        run = next(r for r in runs.itertuples() if (r.run_id, r.machine, r.replicate) == _key(path))
+        run = next(r for r in rows(runs) if (r.run_id, r.machine, r.replicate) == _key(path))
         console.print(Text(f"{run.task} {run.label}, seed {run.seed}, repeat {run.replicate}: {run.status}"))
         for sentence in _uses(run, runs):
             console.print(Text(f"- {sentence}"))
@@ -74,7 +74,7 @@ def _uses(run: Any, runs: pd.DataFrame) -> Iterator[str]:
     if run.attempts > 1:
         yield f"took {run.attempts} attempts"
     dense = runs[(runs.task == run.task) & (runs.method == DENSE) & (runs.seed == run.seed)]
-    others = [other for other in dense.itertuples() if other.run_id != run.run_id]
+    others = [other for other in rows(dense) if other.run_id != run.run_id]
     reasons = dict.fromkeys(incomparable(run, other) for other in others)
     if None in reasons:
         yield "its joules may be compared with those of dense"

@@ -1,6 +1,7 @@
 """Whether intervals cover and false claims stay rare: whole studies are made up, judged as a page does, and counted.
 
 python -m hundredfold.analysis.calibrate [simulations] [seeds ...]
+python -m hundredfold.analysis.calibrate page     puts the table of the last time into docs/measurement.md
 
 Every study has a dense arm and its repeat, small dense networks, the method on trial, its twin, six static arms and six
 dynamic ones, all tested on one draw of examples. Three worlds put what is true on the border of different claims, where
@@ -25,10 +26,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hundredfold.analysis import claims, statistics
+from hundredfold.analysis import claims, markers, statistics
 from hundredfold.analysis.claims.base import FLAGSHIP
-from hundredfold.analysis.records import COLUMNS
-from hundredfold.analysis.schema import CurvePoint
+from hundredfold.analysis.records import COLUMNS, Point
 from hundredfold.analysis.statistics import SUPPORTED
 from hundredfold.analysis.study import Study
 
@@ -127,11 +127,9 @@ def _row(arm: Made, seed: int, right: np.ndarray, validation: float, joules: flo
     return told | {"curve": curve}
 
 
-def _point(fraction: float, validation: float, joules: float, loss: float) -> CurvePoint:
-    return CurvePoint.model_construct(
-        step=round(100 * fraction), fraction=fraction, train_loss=loss - 0.1, validation_accuracy=validation * fraction,
-        validation_loss=loss, training_j=joules * fraction, training_cpu_s=joules * fraction, executed_flops=0.0,
-    )  # fmt: skip
+def _point(fraction: float, validation: float, joules: float, loss: float) -> Point:
+    reached, spent = validation * fraction, joules * fraction
+    return Point(round(100 * fraction), fraction, loss - 0.1, reached, loss, spent, spent, 0.0)
 
 
 def once(case: tuple[str, int, int]) -> dict[str, Any]:
@@ -174,11 +172,17 @@ def calibrate(simulations: int, seeds: Sequence[int], output: Path = OUTPUT) -> 
                 found = pool.map(once, [(name, n, number) for number in range(simulations)], chunksize=8)
                 rows.append(_summary(name, n, found))
                 print(f"{name}, {n} seeds: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    text = pd.DataFrame([_shown(row) for row in rows]).to_markdown(index=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({"simulations": simulations, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    print(f"{text}\n\nWritten: {output}")
+    print(f"{table(output)}\n\nWritten: {output}")
     return int(any(row["off"] for row in rows))
+
+
+def table(source: Path) -> str:
+    """What a simulation has found, in Markdown."""
+    found = json.loads(source.read_text(encoding="utf-8"))
+    shown = pd.DataFrame([_shown(row) for row in found["rows"]]).to_markdown(index=False, disable_numparse=True)
+    return f"{shown}\n\n{found['simulations']} studies a row."
 
 
 def _summary(name: str, seeds: int, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -209,6 +213,8 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Exit code 2 for a mistake."""
+    if arguments == ["page"]:
+        return markers.fill([], "calibration", (str(OUTPUT), "docs/measurement.md"), table)
     try:
         simulations, *seeds = [int(word) for word in arguments] or [500]
         if simulations < 1 or any(n < 2 for n in seeds):

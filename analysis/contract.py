@@ -78,7 +78,7 @@ def _other_code(one: Any, other: Any) -> str | None:
 
 def _undeclared(one: Any, other: Any) -> str | None:
     """A setting in which two runs differ and that no label names."""
-    found = apart.undeclared(one.config, other.config, (one.label, other.label))
+    found = apart.undeclared(one.given, other.given, (one.label, other.label))
     if found:
         name, (mine, theirs) = next(iter(found.items()))
         return _differs(name, mine, theirs)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel
 
 from hundredfold.analysis import check
-from hundredfold.analysis.schema import CurvePoint, Record
+from hundredfold.analysis.schema import Metric, Record
 
 # Column of the table -> the record's field.
 COLUMNS = {
@@ -75,6 +76,7 @@ COLUMNS = {
     "load_average": "environment.load_average",
 }
 OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions", "code")
+MANY = 2000  # records from which on several processes read them
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
 NUMBERS += [
@@ -87,6 +89,23 @@ NUMBERS += [
 ]
 
 
+class Point(NamedTuple):
+    """One evaluation on the way, as `schema.CurvePoint` describes it."""
+
+    step: int
+    fraction: float
+    train_loss: float
+    validation_accuracy: float
+    validation_loss: float
+    training_j: float | None
+    training_cpu_s: float
+    executed_flops: float
+
+    def validation(self, metric: Metric) -> float:
+        """Accuracy or loss on the validation split."""
+        return self.validation_accuracy if metric == "accuracy" else self.validation_loss
+
+
 def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     """Read every record.json below a folder.
 
@@ -94,8 +113,8 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
         reuse: folder of published studies whose records are added; a run's own record goes before a published one.
     Returns:
         one row per record with the columns COLUMNS, sorted by task, label, seed and replicate; those of OBJECTS hold
-        lists, dictionaries and blocks of the schema; a number that is not known is missing (NaN inside the table,
-        never on a page).
+        lists and dictionaries, points of a curve as `Point`; a number that is not known is missing (NaN inside the
+        table, never on a page).
     Raises:
         ValueError: no such folder, no records in it, or a record that cannot be read.
     """
@@ -104,7 +123,7 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     public = None if reuse is None else published(reuse)
     if not paths and public is None:
         raise ValueError(f"no records below {results}: run `make reproduce` first, or give another folder")
-    rows = [flatten(check.read(path)) for path in paths]
+    rows = _read_all(paths)
     runs = pd.DataFrame(rows, columns=list(COLUMNS))
     texts = runs.columns[[pd.api.types.is_string_dtype(dtype) for dtype in runs.dtypes]]
     # plain objects, in few blocks: the table is sliced thousands of times
@@ -117,9 +136,23 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     return runs.sort_values(["task", "label", "seed", "replicate"], ignore_index=True, kind="stable")
 
 
+def _read_all(paths: list[Path]) -> list[dict[str, Any]]:
+    """The columns of every record, by all cores where there are many."""
+    if len(paths) < MANY:
+        return list(map(_read_one, paths))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
+        return list(pool.map(_read_one, paths, chunksize=MANY // 4))
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    return flatten(check.read(path))
+
+
 def flatten(record: Record) -> dict[str, Any]:
     """The columns of one record; None where a field, or a block around it, is null."""
-    return {column: _field(record, name) for column, name in COLUMNS.items()}
+    columns = {column: _field(record, name) for column, name in COLUMNS.items()}
+    curve = columns["curve"]
+    return columns | {"curve": curve and [Point(*point.__dict__.values()) for point in curve]}
 
 
 def _field(value: Any, name: str) -> Any:
@@ -134,8 +167,13 @@ def save(runs: pd.DataFrame, path: Path) -> None:
     """Write the table in the form that the path's ending names, one of WRITERS; lists and blocks become JSON text."""
     plain = runs.copy()
     for column in OBJECTS:
-        plain[column] = [json.dumps(value, default=BaseModel.model_dump) for value in plain[column]]
+        plain[column] = [json.dumps(_plain(value)) for value in plain[column]]
     WRITERS[path.suffix](plain, path)
+
+
+def _plain(value: Any) -> Any:
+    """A cell without the points' own type."""
+    return [each._asdict() if isinstance(each, Point) else each for each in value] if isinstance(value, list) else value
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -147,7 +185,7 @@ def read(path: Path) -> pd.DataFrame:
     runs = pd.read_parquet(path).reindex(columns=list(COLUMNS))  # a table of before has fewer
     for column in OBJECTS:
         runs[column] = [json.loads(value) if isinstance(value, str) else None for value in runs[column]]
-    runs["curve"] = [points and [CurvePoint.model_construct(**point) for point in points] for points in runs.curve]
+    runs["curve"] = [points and [Point(**point) for point in points] for points in runs.curve]
     return runs
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from rich.console import Console
 
 from hundredfold.analysis import (
@@ -145,10 +148,7 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     marks = style.marks(list(dict.fromkeys(arm.method for arm in study.arms)))
     for name in ("plots", "tables"):
         (folder / name).mkdir()
-    drawn = {}
-    for task in study.tasks:
-        tables.write(task, folder / "tables")
-        drawn[task.name] = plots.draw(task, marks, folder / "plots")
+    drawn = _drawn(study, marks, folder)
     for ending in (".csv", ".parquet"):
         records.save(study.runs, (folder / "records").with_suffix(ending))
     data = [wording.as_data(verdict) for verdict in verdicts]
@@ -164,6 +164,22 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
     (folder / PAGE).write_text(pages.render(TEMPLATE.name, context), encoding="utf-8")
     return verdicts
+
+
+def _drawn(study: Study, marks: dict[str, tuple[str, str]], folder: Path) -> dict[str, list[plots.Plot]]:
+    """Write the tables and plots of every task, by all cores where there are several tasks; task -> its plots."""
+    work = [(task.name, task.runs, marks, folder) for task in study.tasks]
+    if len(study.runs) < records.MANY:
+        return dict(map(_draw, work))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
+        return dict(pool.map(_draw, work))
+
+
+def _draw(work: tuple[str, pd.DataFrame, dict[str, tuple[str, str]], Path]) -> tuple[str, list[plots.Plot]]:
+    name, runs, marks, folder = work
+    task = Task(name, runs)
+    tables.write(task, folder / "tables")
+    return name, plots.draw(task, marks, folder / "plots")
 
 
 def _first_plot(context: dict[str, Any]) -> dict[str, str] | None:

@@ -69,10 +69,6 @@ class CurvePoint(Block):
     training_cpu_s: Amount
     executed_flops: Amount
 
-    def validation(self, metric: Metric) -> float:
-        """Accuracy or loss on the validation split."""
-        return self.validation_accuracy if metric == "accuracy" else self.validation_loss
-
 
 class Quality(Block):
     """What a run reached; splits are null where it diverged."""

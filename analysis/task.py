@@ -102,29 +102,32 @@ class Task:
         return ranked[min(ranked)] if ranked else None
 
     def best_of_others(self, arms: list[Arm]) -> Arm | None:
-        """At every seed the arm that is best on the validation split of the other seeds; None if no arm finished.
+        """The arm that is best on the validation split of the first half of the seeds, at the other seeds alone.
 
-        Picked on the seeds at which they are compared, the best of several equal arms would look better than it is.
+        Picked on the seeds at which it is compared, the best of several equal arms would look better than it is; and
+        picked anew at every seed on all others, its figures would not be independent. One arm needs no picking and
+        keeps all of its seeds. None if no arm finished.
         """
         known = [arm for arm in arms if len(arm.finished)]
         if len(known) < 2:
             return next(iter(known), None)
-        chosen = {seed: self._best_without(known, seed) for arm in known for seed in arm.finished}
-        best = Arm([arm.finished[seed] for seed, arm in chosen.items()], self.metric)
-        names = dict.fromkeys(arm.label for arm in chosen.values())
-        best.label, best.dense = " or ".join(names), self.dense
-        return best
+        seeds = sorted({seed for arm in known for seed in arm.finished})
+        first = set(seeds[: max(1, len(seeds) // 2)])
+        best = min(known, key=lambda arm: self._rank(arm, first))
+        kept = [run for seed, run in best.runs.items() if seed not in first]
+        if not kept:
+            return None
+        picked = Arm(kept, self.metric)
+        picked.label, picked.dense = f"{best.label} (best of {len(known)})", self.dense
+        return picked
 
-    def _best_without(self, arms: list[Arm], seed: int) -> Arm:
-        """Of those that finished a seed, the arm that is best on the validation split of all others."""
-        sign, column = -1 if self.metric == "accuracy" else 1, f"validation_{self.metric}"
-        ranked = {}
-        for arm in arms:
-            if seed in arm.finished:
-                others = [value for other, value in arm.figures(column).items() if other != seed]
-                mean = sign * float(np.mean(others)) if others else math.inf
-                ranked[arm.count("diverged"), mean, arm.label] = arm
-        return ranked[min(ranked)]
+    def _rank(self, arm: Arm, seeds: set[int]) -> tuple[bool, float, str]:
+        """Place of an arm by its validation figures at some seeds; one that diverged there or has none comes last."""
+        runs = [run for seed, run in arm.runs.items() if seed in seeds]
+        figures = [value for seed, value in arm.figures(f"validation_{self.metric}").items() if seed in seeds]
+        mean = float(np.mean(figures)) if figures else np.nan
+        lost = not figures or any(run.status == "diverged" for run in runs)
+        return lost, -mean if self.metric == "accuracy" else mean, arm.label
 
     @cached_property
     def control(self) -> Control:

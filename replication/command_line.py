@@ -278,8 +278,9 @@ def papers(output: Path | None, reports: Path, results: Path) -> None:
 @WHERE
 @click.option("--online", is_flag=True, help="Send them to your W&B account at once.")
 @click.option("--project", default="hundredfold", show_default=True, help="W&B project.")
+@click.option("--report", type=Path, help="Folder of a report, whose figures, tables and verdicts go with the runs.")
 @RESULTS
-def wandb_(where: str | None, online: bool, project: str, results: Path) -> None:
+def wandb_(where: str | None, online: bool, project: str, report: Path | None, results: Path) -> None:
     """Export records to W&B, or say how to view them.
 
     Without --where it lists what was exported, and the commands that view or sync it.
@@ -288,7 +289,7 @@ def wandb_(where: str | None, online: bool, project: str, results: Path) -> None
 
     if where is None:
         return describe(results)
-    export(results, where, online, project)
+    export(results, where, online, project, report)
 
 
 @commands.command()

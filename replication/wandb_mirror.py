@@ -22,16 +22,6 @@ def mirror(record: dict[str, Any], folder: Path, *, project: str, mode: str) -> 
     """
     import wandb  # slow to import, so only where it is used
 
-    quiet = wandb.Settings(
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        disable_job_creation=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-    )
     run = wandb.init(
         project=project,
         id=f"{record['run_id']}-{record['machine']}-{record['replicate']}",
@@ -43,7 +33,7 @@ def mirror(record: dict[str, Any], folder: Path, *, project: str, mode: str) -> 
         dir=str(folder.parent.parent.parent),
         mode=mode,  # type: ignore[arg-type]  # checked with the options
         reinit="finish_previous",
-        settings=quiet,
+        settings=quiet(),
     )
     for axis in ("training_cpu_s", "training_j"):
         run.define_metric(axis)
@@ -59,6 +49,22 @@ def mirror(record: dict[str, Any], folder: Path, *, project: str, mode: str) -> 
     run.finish()
     wandb.teardown()  # W&B's own process has written everything and is gone
     return path
+
+
+def quiet() -> Any:
+    """W&B's settings: nothing is printed, and nothing of the machine or the code is sent."""
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+    )
 
 
 def _config(record: dict[str, Any]) -> dict[str, Any]:

@@ -129,4 +129,4 @@ def test_the_answer_names_the_least_energy_at_no_loss_and_its_rival(tmp_path):
     assert "The least energy at no loss was 2x" in text and "small dense network saves 4x at −0.3" in text
     matrix = summary.matrix(json.loads(json.dumps(verdicts)))
     (row,) = [line for line in matrix.splitlines() if line.startswith("| digits/mlp | dsc 0.0625")]
-    assert "n = 5" in row and row.count("[") == 5  # its own two figures, its rival's two, and that over the front
+    assert "n = 5" in row and row.count("[") == 4  # its own two figures and the small network's

@@ -151,6 +151,35 @@ def test_what_wandb_shows_of_a_simulated_run_has_no_joules():
         assert (config["label"], config["evidence"], config["simulated"]) == ("rigl 0.1", "estimated", simulated)
 
 
+def test_the_saved_view_of_a_project_shows_what_runs_have():
+    from hundredfold.replication import wandb_mirror
+    from hundredfold.replication.wandb_workspace import workspace
+    from tests.record_factory import Arm, record
+
+    text = workspace("someone", "hundredfold")._to_model().model_dump_json()
+    text = text.replace('"summary:', '"').replace('"summary_metrics.', '"').replace('.value"', '"')
+    made = record(Arm("dense", "dense"), "digits/mlp", 0)
+    known = {*wandb_mirror._summary(made), *wandb_mirror._row(made, made["quality"]["curve"][0]), "_step"}
+    wanted = ("energy/training_j", "test/accuracy", "validation/loss", "training_j", "flops/ideal", "train/loss")
+    assert all(name in known and f'"{name}"' in text for name in wanted)
+    assert '"task"' in text and '"label"' in text
+
+
+@pytest.mark.slow
+def test_a_report_goes_to_wandb_with_its_verdicts(tmp_path):
+    from hundredfold.analysis import report
+    from hundredfold.replication.wandb_workspace import mirror_report
+    from tests.record_factory import plan_of, study, write
+
+    with pytest.raises(ValueError, match="no verdicts.json; make the report first"):
+        mirror_report(tmp_path, tmp_path, project="hundredfold", mode="offline")
+    made = study(tasks=["digits/mlp"])
+    report.build(write(made, tmp_path / "results"), tmp_path / "quick", "quick", plan_of(made))
+    folder = mirror_report(tmp_path / "quick", tmp_path / "results", project="hundredfold", mode="offline")
+    content = b"".join(path.read_bytes() for path in folder.glob("*.wandb"))
+    assert b"verdicts-quick" in content and b"digits-mlp-quality-against-energy" in content
+
+
 @pytest.mark.slow
 def test_records_are_exported_to_wandb_at_any_time(tmp_path, command):
     from hundredfold.replication.composition import compose

@@ -1,8 +1,8 @@
 """The text says that it beats static pruning: the method against the best static arm of its size.
 
 A static arm is of an arm's size if it keeps as many parameters within a quarter. Which one is best is picked on the
-validation split of the other seeds, the comparison is made on the test set of this one. Expected: supported at low
-densities, if anywhere.
+validation split of the first half of the seeds, the comparison is made on the test set at the others. Expected:
+supported at low densities, if anywhere.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import pandas as pd
 from hundredfold.analysis import formatting
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.formatting import EVIDENCE
-from hundredfold.analysis.schema import CurvePoint, Metric
+from hundredfold.analysis.records import Point
+from hundredfold.analysis.schema import Metric
 from hundredfold.analysis.task import Task
 
 TARGETS = (0.0, 0.01, 0.02)  # below the dense median: points of accuracy, or shares of the loss
@@ -50,7 +51,7 @@ def _median_of_reached(arm: Arm, goal: float) -> str:
     return f"{text} ({len(known)} of {len(spent)})"
 
 
-def first_crossing(curve: list[CurvePoint], metric: Metric, goal: float) -> float | None:
+def first_crossing(curve: list[Point], metric: Metric, goal: float) -> float | None:
     """Joules at the first evaluation that reaches a goal together with the one after it; None for a miss."""
     sign = 1 if metric == "accuracy" else -1
     reached = [sign * point.validation(metric) >= sign * goal for point in curve]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.plots import style
 from hundredfold.analysis.plots.scene import Drawn, Line, Scene, forest
-from hundredfold.analysis.schema import CurvePoint
+from hundredfold.analysis.records import Point
 
 
 def ratios(scene: Scene) -> Drawn | None:
@@ -63,7 +63,7 @@ def curves(scene: Scene) -> Drawn | None:
     return figure, f"{caption}; simulated arms are left out."
 
 
-def _path(scene: Scene, points: list[CurvePoint]) -> tuple[np.ndarray, np.ndarray] | None:
+def _path(scene: Scene, points: list[Point]) -> tuple[np.ndarray, np.ndarray] | None:
     """Joules and validation quality of a run's evaluations; None with fewer than two of them."""
     known = [point for point in points if point.training_j]
     if len(known) < 2:

@@ -151,7 +151,7 @@ def _declared(jobs: list[Job]) -> list[Job]:
     found = []
     for job in jobs:
         base = dense.get(job.task, job)
-        other = apart.undeclared(job.config, base.config, (job.label, base.label))
+        other = apart.undeclared(apart.given(job.config), apart.given(base.config), (job.label, base.label))
         told = [f"{name}={apart.text(mine)}" for name, (mine, _) in other.items()]
         found.append(replace(job, label=" ".join([job.label, *told])))
     return found
