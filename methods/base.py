@@ -31,6 +31,8 @@ class Method:
     extra_cost: ClassVar[str] = "none"  # what it computes beside the three products
     twin_of: ClassVar[str | None] = None  # a control that differs from this method in its choice alone
     reference: ClassVar[str | None] = None  # method whose finished run (same options, same seed) is read at the start
+    reference_file: ClassVar[str] = "units.safetensors"  # of that run's folder
+    outcome: ClassVar[bool] = False  # whether what exists in each layer follows from training, and not from the options
     update: ClassVar[UpdateSchedule | None] = None
     updates_at_zero: ClassVar[bool] = True  # whether the first step of a run has one; as in the authors' code
     width: ClassVar[float] = 1.0  # fraction of the hidden units that the model is built with
@@ -64,6 +66,10 @@ class Method:
     def parts(self) -> list[Part]:
         """The parts of a session that carry its decisions out, made anew at every call; none trains densely."""
         return []
+
+    def reference_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The method of the run that is read at the start, given this one's options, both with their names."""
+        return options | {"name": self.reference}
 
     def members(self) -> tuple[Method, ...]:
         """The methods that decide; more than one in a stack."""

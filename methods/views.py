@@ -66,7 +66,7 @@ class NetView(NamedTuple):
     generator: torch.Generator  # the only source of randomness
     total_steps: int
     learning_rate: float  # of the step just taken
-    reference: Mapping[str, Tensor]  # final units of the run that `Method.reference` names
+    reference: Mapping[str, Tensor]  # what `Method.reference_file` of the run that `Method.reference` names holds
     memory: Mapping[str, Tensor]  # what the method's earlier decisions asked to remember
     batch: Batch | None  # of the step just taken
     charge: Callable[[float], None]  # report the FLOPs of products that a decision itself computes

@@ -213,8 +213,8 @@ def run_folder(config: dict[str, Any]) -> Path:
 
 
 def reference_config(experiment: Experiment) -> dict[str, Any] | None:
-    """The configuration of the run that a method starts from: the same but for the method's name; None without one."""
+    """The configuration of the run that a method reads at its start: the same but for the method; None without one."""
     if experiment.method.reference is None:
         return None
     config = experiment.config
-    return config | {"method": config["method"] | {"name": experiment.method.reference}}
+    return config | {"method": experiment.method.reference_options(config["method"])}

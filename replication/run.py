@@ -43,7 +43,8 @@ from hundredfold.replication.scoring import evaluate, read_on
 Progress = Callable[[int, int], None]
 DIGEST = 32  # bytes of a checkpoint before its content
 LOCK = "run.lock"  # in a run's folder: one process does it, on whatever machine of a shared file system
-FILES = (LOCK, "attempts", "checkpoint.ckpt", "checkpoint.damaged", "checkpoint.tmp", "config.yaml", "energy.jsonl",
+FILES = (LOCK, "attempts", "checkpoint.ckpt", "checkpoint.damaged", "checkpoint.tmp", "config.yaml",
+         "counts.safetensors", "energy.jsonl",
          "network.safetensors", "network.tmp", "record.json", "record.json.tmp", "units.safetensors")  # fmt: skip
 
 
@@ -146,6 +147,8 @@ def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, pro
     if units is not None:
         alive = {name: alive.to(torch.uint8) for name, alive in units.store.alive.items()}
         save_file(alive, folder / "units.safetensors")
+    if trace := module.session.trace():
+        save_file(trace, folder / "counts.safetensors")
     ended = {"status": DIVERGED if reason else FINISHED, "reason": reason}
     record = ended | results(module, meter, test, bits, text)
     if experiment.trainer.keep and not reason:
@@ -272,15 +275,15 @@ def _set_aside_if_damaged(checkpoint: Path) -> None:
 
 
 def _reference(experiment: Experiment) -> dict[str, torch.Tensor] | None:
-    """Final units of the finished run that the method starts from."""
+    """What the method reads of the finished run that it names."""
     config = reference_config(experiment)
     if config is None:
         return None
-    path = run_folder(config | {"replicate": 0}) / "units.safetensors"
+    path = run_folder(config | {"replicate": 0}) / experiment.method.reference_file
     if not path.exists():
         raise ValueError(
-            f"method={experiment.method.name()}: starts from the run method={experiment.method.reference} with the "
-            f"same options and seed={experiment.seed}, which has not finished in {config['results']}; run that first"
+            f"method={experiment.method.name()}: reads the run method={experiment.method.reference} with the same "
+            f"options and seed={experiment.seed}, which has not finished in {config['results']}; run that first"
         )
     return load_file(path)
 

@@ -66,13 +66,14 @@ class Training:
     The first of a multilayer perceptron, a vision transformer and a language model that the method accepts.
     """
 
-    def __init__(self, method: Method, seed: int = 0, storage: str = "masked", make=adamw):
+    def __init__(self, method: Method, seed: int = 0, storage: str = "masked", make=adamw, trace=None):
         self.method, refusals = method, []
         schedule = max(1, round(STEPS * method.duration))
         positions = method.positions(schedule)
         rates = dataclasses.replace(RECIPE, **method.recipe).rates(schedule)
         self.rates = [rates[position] for position in positions]
         units = {name: torch.arange(64) % 4 == 0 for name in ("2", "4")} if method.reference else None
+        units = trace if method.twin_of and method.reference else units
         for kind in ("mlp", "vit", "gpt"):
             if kind == "mlp":
                 self.model, self.inputs, self.targets = network(method.width), INPUTS, TARGETS

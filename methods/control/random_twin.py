@@ -4,8 +4,9 @@ The method decides as ever, but what it ranks by is dealt out anew among those i
 a layer, among the active ones and among the others; statistics within a group of units; losses within a batch; scores
 of a probe within a tensor; and of an operand's selection the entries within each row. So every layer has as many
 entries of every size as the method sees, and keeps as many. The order in which they are dealt is drawn once for a run,
-so that what a method keeps for long its twin keeps for long. Source: this project; the null hypothesis of importance.
-Extra cost: that of the method, and dealing.
+so that what a method keeps for long its twin keeps for long. Where how much exists in each layer is an outcome of
+training, the twin reads the method's own run of its seed (`Session.trace`) and has as much, filled up or thinned out at
+random. Source: this project; the null hypothesis of importance. Extra cost: that of the method, and dealing.
 
     method=random_twin method.of.name=gmp method.of.density=0.2
 """
@@ -100,6 +101,43 @@ def _unit(unit: UnitView, deal: Deal) -> UnitView:
     return unit._replace(**found, sample=None, foldable=False)
 
 
+def matched(topology: Topology | None, step: int, net: NetView) -> Topology | None:
+    """The decision with as much in every layer and group as the method's own run had after it; the rest at random.
+
+    Args:
+        topology: what the method's rule gives in the twin; None changes nothing.
+        step: of the decision, -1 for the first.
+    """
+    steps = net.reference.get("step")
+    if steps is None:
+        return topology
+    index = int((steps == step).nonzero().flatten()[0])
+    found = topology or Topology()
+    active = {name: found.active.get(name, layer.active) for name, layer in net.layers.items()}
+    units = {name: found.units.get(name, unit.alive) for name, unit in net.units.items()}
+    sizes = {name: int(net.reference[name][index]) for name in (*active, *units) if name in net.reference}
+    decided = {name for name, size in sizes.items() if size >= 0}
+    active = {name: resized(mask, sizes[name], None, net) for name, mask in active.items() if name in decided}
+    alive = {name: unit.alive for name, unit in net.units.items()}
+    units = {name: resized(mask, sizes[name], alive[name], net) for name, mask in units.items() if name in decided}
+    changed = any(not torch.equal(mask, net.layers[name].active) for name, mask in active.items())
+    changed |= any(not torch.equal(mask, net.units[name].alive) for name, mask in units.items())
+    return topology if topology is None and not changed else replace(found, active=active, units=units)
+
+
+def resized(mask: Tensor, count: int, among: Tensor | None, net: NetView) -> Tensor:
+    """A mask of `count` entries: entries leave it, or join it from `among`, at random."""
+    missing = count - int(mask.sum())
+    if missing == 0:
+        return mask
+    free = mask if missing < 0 else ~mask if among is None else among & ~mask
+    places = free.flatten().nonzero().flatten()
+    drawn = places[torch.randperm(len(places), generator=net.generator)[: abs(missing)].to(places.device)]
+    changed = mask.flatten().clone()
+    changed[drawn] = missing > 0
+    return changed.view_as(mask)
+
+
 @dataclass(frozen=True)
 class RandomTwin(Method):
     """Another method with random choices in place of importance."""
@@ -110,9 +148,19 @@ class RandomTwin(Method):
 
     of: Method = Rigl()  # the method and its options
 
+    reference_file = "counts.safetensors"
+
     @property
     def twin_of(self) -> str:
         return self.of.name()
+
+    @property
+    def reference(self) -> str | None:  # type: ignore[override]
+        """The method's own run, where how much exists in each layer is an outcome of its training."""
+        return self.of.name() if self.of.outcome else None
+
+    def reference_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        return options["of"]
 
     def __getattr__(self, name: str) -> Any:
         """What else a method may have: a density, a schedule of it, a promise about its number of weights."""
@@ -137,7 +185,7 @@ class RandomTwin(Method):
             if isinstance(part, Operands):
                 part.choose = self._operands(part.choose)
             if isinstance(part, Samples):
-                part.choose = self._samples(part.choose)
+                part.choose = self._samples(part)
         return parts
 
     def positions(self, steps: int) -> range | list[int]:
@@ -152,11 +200,11 @@ class RandomTwin(Method):
     def init_topology(self, net: NetView) -> Topology:
         seed = torch.randint(2**62, (), generator=net.generator)
         net = net._replace(memory={**net.memory, "twin": seed})
-        topology = self._checked(self.of.init_topology(twin_view(net)))
+        topology = matched(self._checked(self.of.init_topology(twin_view(net))), -1, net)
         return replace(topology, memory={**topology.memory, "twin": seed})
 
     def update_topology(self, step: int, net: NetView) -> Topology | None:
-        return self._checked(self.of.update_topology(step, twin_view(net)))
+        return matched(self._checked(self.of.update_topology(step, twin_view(net))), step, net)
 
     @staticmethod
     def _operands(choose: Choice) -> Choice:
@@ -168,8 +216,15 @@ class RandomTwin(Method):
         return at_random
 
     @staticmethod
-    def _samples(choose: SampleChoice) -> SampleChoice:
+    def _samples(part: Samples) -> SampleChoice:
+        choose = part.choose
+
         def at_random(step: int, total: int, losses: Tensor | None, generator: torch.Generator) -> Tensor | None:
+            trace = part.context.reference.get("samples")
+            if trace is not None:  # the weights that the method gave in its own run, dealt out
+                chosen = choose(step, total, losses, generator)  # at its cost
+                weights = trace[step].float()[torch.randperm(trace.shape[1], generator=generator)]
+                return None if chosen is None else weights.to(chosen)
             if losses is not None:
                 losses = losses[torch.randperm(len(losses), generator=generator).to(losses.device)]
             return choose(step, total, losses, generator)

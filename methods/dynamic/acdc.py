@@ -26,6 +26,7 @@ class Acdc(Method):
 
     source = "arXiv:2106.12379"
     extra_cost = "half of the steps are dense"
+    outcome = True
 
     density: Fraction = 0.1  # fraction of the prunable weights in compressed phases
     warmup: FractionOrZero = 0.1  # fraction of the run that is dense at first

@@ -26,6 +26,7 @@ class Chase(RandomErk):
 
     source = "arXiv:2305.19454"
     extra_cost = "dense weight gradients at update steps"
+    outcome = True
 
     drop: FractionOrZero = 0.05  # fraction of the active weights per update, annealed to 0
     rows: Fraction = 0.5  # fraction of the neurons of every layer but the last that is left at the end

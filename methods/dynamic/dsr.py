@@ -44,6 +44,7 @@ class Dsr(RandomErk):
 
     source = "arXiv:1902.05967"
     extra_cost = "sorting at update steps"
+    outcome = True
     updates_at_zero = False
 
     drop: Fraction = 0.05  # wanted fraction of the active weights per update; authors: a number for each network

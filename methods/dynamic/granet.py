@@ -25,6 +25,7 @@ class Granet(RandomErk):
 
     source = "arXiv:2106.10404"
     extra_cost = "dense weight gradients at update steps"
+    outcome = True
     updates_at_zero = False
 
     initial: Fraction = 0.5  # density at the start; 1 is dense to sparse

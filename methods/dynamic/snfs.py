@@ -26,6 +26,7 @@ class Snfs(RandomErk):
 
     source = "arXiv:1907.04840"
     extra_cost = "dense weight gradients at every step"
+    outcome = True
     updates_at_zero = False
 
     drop: FractionOrZero = 0.5  # fraction of a layer's active weights, annealed to `least`

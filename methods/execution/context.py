@@ -47,6 +47,7 @@ class Context:
     counting: bool = False
     selection_flops: float = 0.0
     blocks: tuple[str, ...] = ()
+    reference: Mapping[str, Tensor] = field(default_factory=dict)  # what the methods read of another run
     parts: list[Any] = field(default_factory=list)  # of every method, in the order of their hooks
     objective: Callable[[], Tensor] | None = None  # the loss of `batch`; None for its mean
 

@@ -23,12 +23,14 @@ from hundredfold.methods.execution.answers import Answers
 from hundredfold.methods.execution.blocks import find_blocks, find_stem
 from hundredfold.methods.execution.context import Context, moved
 from hundredfold.methods.execution.loss import cross_entropy
-from hundredfold.methods.execution.parts import Modules, in_order
+from hundredfold.methods.execution.parts import Modules, Samples, Units, in_order
 from hundredfold.methods.execution.parts.weights import check_storage
 from hundredfold.methods.execution.probe import probe
 from hundredfold.methods.execution.units.groups import UnitGroup
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import Batch, NetView
+
+UNDECIDED = -1  # in place of a count
 
 
 class Member(NamedTuple):
@@ -48,7 +50,7 @@ class Session(Answers):
         seed: of the methods' own random stream.
         storage: of weights that do not exist; see `storage.choice`.
         units: unit groups by name; default what `find_units` finds.
-        reference: group -> bool [n], the final units of another run, for methods that start from them.
+        reference: what a method reads of another run: its final units, group -> bool [n], or its `trace`.
         loss: (model, inputs, targets, "mean" or "none") -> mean loss, or loss of every example [B].
         training: the training split, for methods that read it before the run or remember the losses of its examples.
         selecting: entered around everything that a method decides before the first step and between steps.
@@ -79,12 +81,14 @@ class Session(Answers):
         self.members = [Member(each, {}) for each in method.members()]
         self.version = 0  # of the structure
         self.num_updates = 0  # decisions after the first that changed it
+        self.counts: dict[str, list[int]] = {}  # "step", and layer or group -> what existed after each decision
         self.parts = in_order([part for member in self.members for part in member.method.parts()])
         check_storage(storage, method.name(), self.parts)
         generator = torch.Generator().manual_seed(seed)
         self.context = context = Context(
-            model, optimizer, total_steps, generator, loss, training, storage, units, selecting, parts=self.parts
-        )
+            model, optimizer, total_steps, generator, loss, training, storage, units, selecting, parts=self.parts,
+            reference=self.reference,
+        )  # fmt: skip
         context.seed = int(torch.randint(2**62, (), generator=generator))
         self._gradients_read = False
         for part in self.parts:
@@ -100,6 +104,7 @@ class Session(Answers):
         with selecting():
             for member in self.members:
                 self.apply(member.method.init_topology(self.view(member)), member)
+                self._count(member.method, -1)
             for part in self.parts:
                 part.begin()
         for part in self.parts:
@@ -161,6 +166,7 @@ class Session(Answers):
                 before = self.version
                 with context.selecting():
                     self.apply(member.method.update_topology(context.step, self.view(member)), member)
+                    self._count(member.method, context.step)
                 self.num_updates += self.version > before
         for part in self.parts:
             if part.settle():
@@ -191,6 +197,29 @@ class Session(Answers):
             raise ValueError(f"{member.method.name()} decided about {names}, and its parts select {what}")
         if any([part.apply(topology) for part in own]):
             self._changed()
+
+    def _count(self, method: Method, step: int) -> None:
+        """Note how much exists after a decision, where that is an outcome of training that a twin has to repeat."""
+        if not method.outcome:
+            return
+        units = self.part(Units)
+        alive = units.store.alive if units else {}
+        sizes = {name: int(mask.sum()) for name, mask in (*self.active.items(), *alive.items())}
+        before = len(self.counts.get("step", []))
+        for name, size in {"step": step, **sizes}.items():
+            self.counts.setdefault(name, [UNDECIDED] * before).append(size)
+
+    def trace(self) -> dict[str, Tensor]:
+        """What a twin of the method needs of a run: how much existed after each decision, and the weights of examples.
+
+        Returns:
+            name -> long [decisions], UNDECIDED before the first about it, with their steps as "step"; "samples" ->
+            [steps, B], each row in rising order, NaN where all examples were alike. Empty for a method whose counts
+            follow from its options.
+        """
+        counts = {name: torch.tensor(sizes) for name, sizes in self.counts.items()}
+        samples = self.part(Samples)
+        return counts | ({"samples": torch.stack(samples.trace)} if samples and samples.trace else {})
 
     def _changed(self) -> None:
         self.version += 1
@@ -239,6 +268,7 @@ class Session(Answers):
             "step": self.context.step,
             "version": self.version,
             "num_updates": self.num_updates,
+            "counts": {name: torch.tensor(sizes) for name, sizes in self.counts.items()},
             "selection_flops": self.context.selection_flops,
             "generator": self.context.generator.get_state(),
             "memories": [dict(member.memory) for member in self.members],
@@ -252,6 +282,7 @@ class Session(Answers):
         for part in self.parts:
             part.unwatch()
         context.step, self.version, self.num_updates = state["step"], state["version"], state["num_updates"]
+        self.counts = {name: sizes.tolist() for name, sizes in state["counts"].items()}
         context.selection_flops = state["selection_flops"]
         context.generator.set_state(state["generator"].cpu())
         for member, memory in zip(self.members, state["memories"], strict=True):

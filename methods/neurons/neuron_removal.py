@@ -32,6 +32,7 @@ class NeuronRemoval(Method):
 
     source = "arXiv:2403.07688; arXiv:1901.09290; arXiv:2002.02949"
     extra_cost = "unit statistics"
+    outcome = True
 
     score: Literal["activation_density", "dead", "group_lasso"] = "activation_density"
     dead: FractionOrZero = 1e-3  # a neuron that fires on fewer tokens is dead

@@ -23,6 +23,7 @@ class Infobatch(Method):
 
     source = "arXiv:2303.04947"
     extra_cost = "one remembered loss per example"
+    outcome = True
 
     ratio: Probability = 0.5  # probability of dropping an example whose loss is below the mean
     until: FractionOrZero = 0.875  # fraction of the run; everything is trained after it

@@ -23,6 +23,7 @@ class Mesimp(Meprop):
 
     source = "arXiv:1711.06528"
     extra_cost = "sorting output gradients, unit statistics"
+    outcome = True
 
     threshold: FractionOrZero = 0.1  # a neuron of less activeness than this share of the group's mean leaves
     floor: FractionOrZero = 0.05  # least fraction of a group

@@ -28,6 +28,7 @@ class Synflow(Method):
 
     source = "arXiv:2006.05467"
     extra_cost = "a pass of one example per round"
+    outcome = True
 
     density: Fraction = 0.1  # fraction of the prunable weights
     rounds: Count = 100  # of scoring and pruning

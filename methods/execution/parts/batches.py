@@ -76,6 +76,7 @@ class Samples(Part):
         self.choose, self.losses, self.reads = choose, losses, reads
         self.example_losses: Tensor | None = None  # of the training split, [N]
         self.weights: Tensor | None = None  # [k] of the examples that stay; None where all do, alike
+        self.trace: list[Tensor] = []  # a step's weights in rising order, [B]; where a twin has to repeat their number
 
     def attach(self, context: Context) -> None:
         super().attach(context)
@@ -96,6 +97,9 @@ class Samples(Part):
         context, batch = self.context, self.context.batch
         weights = self.choose(context.step, context.total_steps, self._known_losses(), context.generator)
         self.weights = None
+        if self.method.outcome:
+            alike = torch.full((len(batch.inputs),), torch.nan)
+            self.trace.append((alike if weights is None else weights.cpu().sort().values).half())
         if weights is None:
             return
         rows = weights.nonzero().flatten()
@@ -138,10 +142,11 @@ class Samples(Part):
         return (self.context.batch_size if self._reads_fresh else 0,)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"example_losses": self.example_losses}
+        return {"example_losses": self.example_losses, "trace": torch.stack(self.trace) if self.trace else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.example_losses = state["example_losses"]
+        self.trace = [] if state["trace"] is None else list(state["trace"].cpu())
 
 
 class Tokens(Part):
