@@ -183,11 +183,12 @@ def _draw(work: tuple[str, pd.DataFrame, dict[str, tuple[str, str]], Path]) -> t
 
 
 def _first_plot(context: dict[str, Any]) -> dict[str, str] | None:
-    """The one figure that stands beside the answer."""
+    """The one figure that stands beside the answer, with its first half as the title."""
     if context["texts"]:
         return context["texts"][0]["plot"]
     figures = [plot for task in context["tasks"] for plot in task["plots"]]
-    return next((plot for plot in figures if plot["title"] == PLOT_TITLES["quality-against-energy"]), None)
+    shown = next((plot for plot in figures if plot["title"] == PLOT_TITLES["quality-against-energy"]), None)
+    return shown and shown | {"title": context["answer"][0].partition(";")[0].removesuffix(".")}
 
 
 def _backends(path: Path, stem: Path) -> dict[str, str] | None:

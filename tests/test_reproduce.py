@@ -100,7 +100,7 @@ def test_a_failing_arm_is_named_and_the_report_is_written_all_the_same(reproduce
     text = SMALL.replace("method=dense_small,", "method=dense_small, method=dsc_frozen method.density=0.5,")
     text = text.replace("seeds: 2", "seeds: 1")
     code, out, err = reproduce("failing", text)
-    assert code == 1 and "dsc_frozen" in err and "starts from the run method=dsc" in err
+    assert code == 1 and "dsc_frozen" in err and "reads the run method=dsc" in err
     assert (tmp_path / "reports" / "failing" / "report.html").exists()
 
 

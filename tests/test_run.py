@@ -313,7 +313,7 @@ FROZEN = ["method=dsc_frozen", *ARMS["dsc"][1:]]
 
 
 def test_dsc_frozen_starts_from_the_units_of_the_dsc_run(tmp_path):
-    with pytest.raises(ValueError, match="starts from the run method=dsc with the same options and seed=0"):
+    with pytest.raises(ValueError, match="reads the run method=dsc with the same options and seed=0"):
         run(experiment(tmp_path, *FROZEN))
     first = run(experiment(tmp_path, *ARMS["dsc"])).record
     frozen = run(experiment(tmp_path, *FROZEN)).record

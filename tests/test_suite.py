@@ -230,7 +230,7 @@ def test_a_sweep_goes_on_after_a_failure_and_skips_what_is_done(tmp_path):
     jobs = [Job.of(compose(arm)) for arm in arms]
     first = queue.run_all(jobs)
     assert [outcome.status for outcome in first] == ["failed", "finished"]
-    assert "starts from the run method=dsc" in first[0].reason
+    assert "reads the run method=dsc" in first[0].reason
     assert [outcome.action for outcome in queue.run_all(jobs[1:])] == ["skipped"]
 
 
