@@ -49,7 +49,7 @@ def test_a_click_on_a_title_sorts_a_table_by_value_and_back(page):
         head.querySelector('button').click(); return [up, read(), said];
     """
     up, down, said = ask(page, column)
-    first, back = ([float(re.match(r"[\d.]+", text)[0]) for text in texts if text[:1].isdigit()] for texts in (up, down))
+    first, back = ([float(re.match(r"[\d.]+", t)[0]) for t in texts if t[:1].isdigit()] for texts in (up, down))
     assert first == sorted(first) and len(first) > 5 and said == "ascending" and back == first[::-1]
 
 
