@@ -13,7 +13,7 @@ import pandas as pd
 
 from hundredfold.analysis import formatting, markers, records, statistics
 from hundredfold.analysis.arm import Arm
-from hundredfold.analysis.contract import incomparable
+from hundredfold.analysis.contract import incomparable, unmeasured
 from hundredfold.analysis.inert import inert
 from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.statistics import Estimate
@@ -56,8 +56,11 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
     ratios: list[float] = []
     refused: dict[str, None] = {}
     for seed, run in arm.runs.items():
+        if (reason := unmeasured(run)) is not None:
+            refused[reason] = None
+            continue
         points = sorted(_points(task, run, seed))
-        if run.status != "finished" or len(points) < 2:
+        if len(points) < 2:
             refused[f"{arm.label}: no two dense networks to compare with"] = None
             continue
         joules, quality = np.array(points).T

@@ -8,7 +8,7 @@ from hundredfold.analysis.task import Task
 LEAST_UPDATES = 5  # decisions of a gradual method, below which a run says little of it
 LEFT_OUT = 0.001  # a smaller share of dense's FLOPs is nothing
 DENSITY = 0.1  # share by which a density may miss the one that was asked for
-BY_WEIGHTS = ("static", "dynamic")  # families whose density is that of their weights
+BY_WEIGHTS = ("static", "dynamic")  # families whose density is that of their weights, unless units leave
 
 
 def inert(arm: Arm, task: Task) -> str | None:
@@ -23,7 +23,8 @@ def inert(arm: Arm, task: Task) -> str | None:
     if _leaves_nothing_out(arm):
         return "leaves nothing out"
     reached = arm.mean("prunable_density").value
-    if arm.family in BY_WEIGHTS and abs(reached / arm.density - 1) > DENSITY and arm.density < 1:
+    by_weights = arm.family in BY_WEIGHTS and not any(arm.figures("unit_groups").values())
+    if by_weights and abs(reached / arm.density - 1) > DENSITY and arm.density < 1:
         return f"ends at density {reached:.3g} where {arm.density:g} was asked for"
     return None
 

@@ -53,6 +53,7 @@ COLUMNS = {
     "total_density": "density.total",
     "scheduled_updates": "updates.scheduled",
     "made_updates": "updates.made",
+    "unit_groups": "units",
     "total_parameters": "parameters.total",
     "active_parameters": "parameters.active",
     "commit": "environment.commit",
@@ -86,6 +87,7 @@ NUMBERS += [
     "active_parameters",
     "scheduled_updates",
     "made_updates",
+    "unit_groups",
 ]
 
 
@@ -152,7 +154,8 @@ def flatten(record: Record) -> dict[str, Any]:
     """The columns of one record; None where a field, or a block around it, is null."""
     columns = {column: _field(record, name) for column, name in COLUMNS.items()}
     curve = columns["curve"]
-    return columns | {"curve": curve and [Point(*point.__dict__.values()) for point in curve]}
+    points = curve and [Point(*point.__dict__.values()) for point in curve]
+    return columns | {"curve": points, "unit_groups": None if record.units is None else len(record.units)}
 
 
 def _field(value: Any, name: str) -> Any:

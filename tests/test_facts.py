@@ -126,7 +126,7 @@ def test_the_answer_names_the_least_energy_at_no_loss_and_its_rival(tmp_path):
     made = study([DENSE, *dsc, small], ["digits/mlp"], noise=0.0005, energy_noise=0.001)
     verdicts = [wording.as_data(verdict) for verdict in claims.judge(load(tmp_path, made))]
     text = summary.answer(verdicts)
-    assert "The least energy at no loss was 2x" in text and "small dense network saves 4x at −0.3" in text
+    assert "or 0.01 nats) was 2x" in text and "small dense network saves 4x at −0.3" in text
     matrix = summary.matrix(json.loads(json.dumps(verdicts)))
     (row,) = [line for line in matrix.splitlines() if line.startswith("| digits/mlp | dsc 0.0625")]
     assert "n = 5" in row and row.count("[") == 4  # its own two figures and the small network's

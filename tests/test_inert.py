@@ -59,6 +59,12 @@ def test_an_arm_that_never_acted_is_marked_with_its_reason(tmp_path, reason):
     assert any(f"rigl 0.1 is inert: it {reason}" in line for line in exclusions(study, []))
 
 
+def test_a_density_of_neurons_is_not_that_of_weights(tmp_path):
+    units = {"2": {"size": 64, "alive": 6, "ever": 64}}
+    _, why = found(tmp_path, lambda one, made: {"density": one["density"] | {"prunable": 0.01}, "units": units}, RIGL)
+    assert why["rigl 0.1"] is None
+
+
 @pytest.mark.parametrize("share", [1.0, 1.05])
 def test_a_twin_that_costs_another_sum_is_named(tmp_path, share):
     flops = {"executed": 3e9, "ideal": 2e9, "selection": 1e9}
