@@ -31,7 +31,7 @@ def answer(verdicts: list[dict[str, Any]]) -> str:
     kept = [row for row in rows if row[2]["estimate"] > LOSSES[row[2]["unit"]]]
     task, ratio, quality = max(kept or rows, key=lambda row: row[1]["estimate"])
     saving = f"{ratio['estimate']:.2g}x at {_better(quality)} ({ratio['arm']} on {task})"
-    told = "The least energy at no loss (under half a point, or 0.01 nats) was" if kept else "No arm was without loss; the most saved was"
+    told = f"The least energy at no loss ({NO_LOSS}) was" if kept else "No arm was without loss; the most saved was"
     small = ""
     if ratio.get("rival") and quality.get("rival") and ratio["rival"]["estimate"] is not None:
         rival = quality | {"estimate": quality["rival"]["estimate"]}
@@ -43,6 +43,7 @@ def answer(verdicts: list[dict[str, Any]]) -> str:
 
 
 LOSSES = {"points": -0.005, "nats": -0.01}  # what counts as no loss, as in the claim of that name
+NO_LOSS = "under half a point, or 0.01 nats"
 
 
 def _better(row: dict[str, Any]) -> str:
