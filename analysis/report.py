@@ -186,9 +186,11 @@ def _first_plot(context: dict[str, Any]) -> dict[str, str] | None:
     """The one figure that stands beside the answer, with its first half as the title."""
     if context["texts"]:
         return context["texts"][0]["plot"]
-    figures = [plot for task in context["tasks"] for plot in task["plots"]]
+    answer = context["answer"][0]
+    named = sorted(context["tasks"], key=lambda task: f" on {task['name']})" not in answer)  # of which it speaks
+    figures = [plot for task in named for plot in task["plots"]]
     shown = next((plot for plot in figures if plot["title"] == PLOT_TITLES["quality-against-energy"]), None)
-    return shown and shown | {"title": context["answer"][0].partition(";")[0].removesuffix(".")}
+    return shown and shown | {"title": answer.partition(";")[0].removesuffix(".")}
 
 
 def _backends(path: Path, stem: Path) -> dict[str, str] | None:

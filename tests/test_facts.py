@@ -62,7 +62,7 @@ def test_a_comparison_is_decided_otherwise_too(tmp_path):
     table = sensitivity.sensitivity(task, ["dsc"]).set_index("Figure")
     ratio, better = table.loc["E dense / E"], table.loc["better by"]
     assert ratio["As decided"].startswith("2.0") and ratio["Over the weakest dense arm"].startswith("3.99")
-    assert better["Over the weakest dense arm"].startswith("+2.") and ratio[sensitivity.TITLES[4]].startswith("0.031")
+    assert better["Over the weakest dense arm"].startswith("+2.") and ratio[sensitivity.TITLES[5]].startswith("0.031")
     assert "n = 4" in ratio["Without its most extreme seed"]
 
 

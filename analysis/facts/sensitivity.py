@@ -8,10 +8,10 @@ from scipy import stats
 
 from hundredfold.analysis import formatting, statistics
 from hundredfold.analysis.arm import Arm
-from hundredfold.analysis.formatting import UNKNOWN
+from hundredfold.analysis.formatting import DASH, UNKNOWN
 from hundredfold.analysis.task import Task
 
-TITLES = ("Arm", "Figure", "As decided", "Unpaired", "p by sign flips (p of t)", "Without its most extreme seed",
+TITLES = ("Arm", "Figure", "As decided", "Over seeds alone", "Unpaired", "p by sign flips (p of t)", "Without its most extreme seed",
           "Over the weakest dense arm")  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def _row(arm: Arm, task: Task, ratio: bool) -> list[str]:
     if len(x) < 2:
         return []
     weakest = min(task.of_method(dense.method), key=lambda one: _worth(one, task), default=dense)
-    naive = UNKNOWN if weakest is dense else _text(statistics.mean(_figures(arm, weakest, ratio)[0]), unit)
+    naive = DASH if weakest is dense else _text(statistics.mean(_figures(arm, weakest, ratio)[0]), unit)
     welch = stats.ttest_ind(mine, theirs, equal_var=False).confidence_interval(statistics.SHOWN)
     unpaired = statistics.Estimate(float(mine.mean() - theirs.mean()), statistics.Interval(*map(float, welch)), len(x))
     center = float(np.median(x))
@@ -44,12 +44,21 @@ def _row(arm: Arm, task: Task, ratio: bool) -> list[str]:
     return [
         arm.label,
         "E dense / E" if ratio else "better by",
+        _text(_decided(arm, dense, ratio, x), unit),
         _text(statistics.mean(x), unit),
         _text(unpaired, unit) if not statistics.constant(x) else UNKNOWN,
         f"{sign_flips(x):.3f} ({formatting.number(p, 2)})",
         _text(statistics.mean(trimmed), unit) if len(trimmed) > 1 else UNKNOWN,
         naive,
     ]
+
+
+def _decided(arm: Arm, dense: Arm, ratio: bool, x: np.ndarray) -> statistics.Estimate:
+    """The estimate by which claims are decided: of an accuracy over seeds and test examples."""
+    if ratio or arm.metric != "accuracy":
+        return statistics.mean(x)
+    over_both = arm.over_examples(dense, arm.pairs(dense, "test_accuracy").seeds)
+    return statistics.estimate(over_both) if over_both else statistics.mean(x)
 
 
 def _figures(arm: Arm, dense: Arm, ratio: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
