@@ -11,8 +11,8 @@ from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.formatting import DASH, UNKNOWN
 from hundredfold.analysis.task import Task
 
-TITLES = ("Arm", "Figure", "As decided", "Over seeds alone", "Unpaired", "p by sign flips (p of t)", "Without its most extreme seed",
-          "Over the weakest dense arm")  # fmt: skip
+TITLES = ("Arm", "Figure", "As decided", "Over seeds alone", "Unpaired", "p by sign flips (p of t)",
+          "Without its most extreme seed", "Over the weakest dense arm")  # fmt: skip
 
 
 def sensitivity(task: Task, methods: list[str]) -> pd.DataFrame:
