@@ -66,7 +66,8 @@ class Arm:
         self.method: str = self.first.method
         self.family: str = self.first.family
         self.twin_of: str | None = self.first.twin_of
-        density = self.first.options.get("density")
+        options = self.first.options
+        density = options.get("density", (options.get("of") or {}).get("density"))  # a twin has its method's
         self.density = 1.0 if density is None else float(density)
         self.simulated = any(run.simulated for run in self.runs.values())
         self.dense: Arm | None = None

@@ -522,3 +522,20 @@ def test_a_baseline_that_is_none_caps_every_verdict_over_it(tmp_path, accuracy, 
         one["quality"]["validation"]["accuracy"] -= 0.05
     text = judged(tmp_path, made)["any_saving"].text
     assert (cap in text) if cap else (text == "supported")
+
+
+def test_any_twin_is_the_opponent_of_its_method(tmp_path):
+    rigl = Arm("rigl", "dynamic", {"density": 0.1}, 2, 0.0)
+    options = {"of": {"name": "rigl", "density": 0.1}}
+    other = Arm("random_twin", "control", options, 2, -0.03, twin_of="rigl", label="random twin of rigl 0.1")
+    (verdict,) = (v for v in claims.judge(load(tmp_path, made_of(rigl, other))) if v.claim.name == "importance_matters")
+    assert verdict.word == "supported" and verdict.rows[0].against == "random twin of rigl 0.1"
+
+
+def test_static_arms_are_no_rivals_of_themselves(tmp_path):
+    snip, gmp = (Arm(name, "static", {"density": 0.1}, 2, gain) for name, gain in (("snip", 0.0), ("gmp", -0.03)))
+    found = claims.judge(load(tmp_path / "one", made_of(snip)), ["snip"])
+    assert next(v for v in found if v.claim.name == "beats_static").word == "not measured"
+    found = claims.judge(load(tmp_path / "two", made_of(snip, gmp)), ["snip"])
+    (row,) = next(v for v in found if v.claim.name == "beats_static").rows
+    assert (row.arm, row.against, row.verdict) == ("snip 0.1", "gmp 0.1", "supported")

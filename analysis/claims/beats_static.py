@@ -25,10 +25,11 @@ class BeatsStatic(Claim):
     def rows(self, task: Task) -> list[Row]:
         rows = []
         for arm in task.of_method(self.method):
-            same = [other for other in task.arms if other.family == "static" and _alike(arm, other)]
-            static = task.best_of_others(same)
-            if static is not None:
-                rows.append(quality_row(arm, static, self.region_for(task)))
+            static = [other for other in task.arms if other.family == "static" and other is not arm]
+            same = [other for other in static if _alike(arm, other)]
+            best = task.best_of_others(same)
+            if best is not None:
+                rows.append(quality_row(arm, best, self.region_for(task)))
         return rows
 
 
