@@ -74,9 +74,15 @@ def mirror_report(report: Path, results: Path, *, project: str, mode: str) -> Pa
 
     check_report(report)
     run = wandb.init(
-        project=project, name=f"report {report.name}", job_type="report", tags=[report.name], dir=str(results),
-        mode=mode, reinit="finish_previous", settings=quiet(),
-    )  # type: ignore[call-overload]  # fmt: skip
+        project=project,
+        name=f"report {report.name}",
+        job_type="report",
+        tags=[report.name],
+        dir=str(results),
+        mode=mode,  # type: ignore[arg-type]  # checked with the options
+        reinit="finish_previous",
+        settings=quiet(),
+    )
     run.log({plot.stem: wandb.Image(str(plot)) for plot in sorted((report / "plots").glob("*.png"))})
     tables = {path.stem: pd.read_csv(path).astype(str) for path in sorted((report / "tables").glob("*.csv"))}
     run.log({f"table/{name}": wandb.Table(dataframe=table) for name, table in tables.items()})

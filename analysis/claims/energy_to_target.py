@@ -31,7 +31,9 @@ class EnergyToTarget(Claim):
 
     def _row(self, arm: Arm, dense: Arm, task: Task) -> Row:
         (goal,) = targets(task, (BELOW,)) or (None,)
-        ratios, misses, refused = [], arm.count("diverged"), {}
+        ratios: list[float] = []
+        refused: dict[str, None] = {}
+        misses = arm.count("diverged")
         for seed, run in arm.runs.items():
             other = dense.runs.get(seed)
             reason = "no dense run of its seed" if other is None else incomparable(run, other)

@@ -65,7 +65,7 @@ def _answers(study: Study, runs: pd.DataFrame, tuning: str | None) -> Iterator[t
     told += "; the test set is read once, at the end"
     yield "Best seed, best epoch", "no", told
     yield "Easy tasks only", _word(len(study.tasks) < 8), f"{len(study.tasks)} tasks, all of them small"
-    points = {arm.method: set() for arm in physical}
+    points: dict[str, set[float]] = {arm.method: set() for arm in physical}
     for arm in physical:
         points[arm.method].add(arm.density)
     few = [name for name, found in points.items() if len(found) < 2 and _selects(physical, name)]

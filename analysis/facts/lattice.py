@@ -20,7 +20,7 @@ MOST_PARTS = 5
 
 def lattices(task: Task) -> list[dict[frozenset[str], float]]:
     """Sets of parts -> log(E_dense / E), for each largest set of which every combination has a known energy."""
-    known = {frozenset(): 0.0}
+    known: dict[frozenset[str], float] = {frozenset(): 0.0}
     for arm in task.physical:
         ratio = arm.energy_ratio.value
         if arm.label != DENSE and ratio is not None:
