@@ -133,8 +133,7 @@ class Arm:
         if self.baseline is None:
             return NOTHING
         pairs = self.pairs(self.baseline, f"test_{self.metric}")
-        over_both = self.over_examples(self.baseline, pairs.seeds) if self.metric == "accuracy" else None
-        return statistics.estimate(over_both) if over_both else statistics.mean(pairs.arm - pairs.baseline)
+        return statistics.estimate(self.error_of(pairs.arm - pairs.baseline, self.baseline, pairs.seeds))
 
     @cached_property
     def energy_ratio(self) -> Estimate:
@@ -194,6 +193,16 @@ class Arm:
         if len(seeds) < 2 or any(seed not in arm.right for arm in (self, other) for seed in seeds):
             return None
         return statistics.crossed(np.stack([self.right[s].astype(float) - other.right[s] for s in seeds]))
+
+    def error_of(self, differences: np.ndarray, other: Arm, seeds: Sequence[int]) -> Sample | None:
+        """Mean of differences of test quality and its error: over seeds, and over examples where they are known."""
+        over_both = self.over_examples(other, seeds) if self.metric == "accuracy" else None
+        return over_both or statistics.sample(differences)
+
+    def compared(self, values: np.ndarray, refused: Iterable[str] = (), misses: int = 0) -> Pairs:
+        """Figures that compare the arm with something already, as pairs; its diverged runs are misses too."""
+        lost = self.count("diverged") + misses
+        return Pairs(values, values, lost, len(self.runs), tuple(refused), self.evidence)
 
     def energy_pairs(self, other: Arm, column: str = "training_j") -> Pairs:
         """Joules of two arms at the seeds where a ratio of them means something."""

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import yaml
 
 from hundredfold.analysis import formatting
+from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.task import Task
 
 REFERENCES = Path(__file__).with_name("references.yaml")
@@ -40,8 +41,7 @@ def uncertified(task: Task) -> str | None:
     """Why the dense baseline of a task is not certified; None if it is."""
     if task.dense is None or task.dense.quality.value is None:
         return "no dense baseline finished"
-    first = task.dense.first
-    reference = references().get(f"{first.dataset}/{first.model}")
+    reference = _reference(task.dense)
     if reference is None or reference.metric != task.metric:
         return "the dense baseline is not certified"
     sign = 1 if task.metric == "accuracy" else -1
@@ -56,10 +56,12 @@ def uncertified(task: Task) -> str | None:
 
 def sentence(task: Task) -> str:
     """What is known of the dense baseline, for the page."""
-    problem = uncertified(task)
-    if task.dense is None or problem is not None:
+    problem, reference = uncertified(task), None if task.dense is None else _reference(task.dense)
+    if problem is not None or task.dense is None or reference is None:
         return f"{problem}"
-    first = task.dense.first
-    reference = references()[f"{first.dataset}/{first.model}"]
     reached = formatting.estimate(task.dense.quality, task.metric)
     return f"the dense baseline is certified ({reached}; {reference.source})"
+
+
+def _reference(dense: Arm) -> Reference | None:
+    return references().get(f"{dense.first.dataset}/{dense.first.model}")

@@ -14,11 +14,11 @@ from __future__ import annotations
 import base64
 import json
 import math
-import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hundredfold.analysis import claims, markers, statistics
+from hundredfold.analysis import claims, markers, parallel, statistics
 from hundredfold.analysis.claims.base import FLAGSHIP
 from hundredfold.analysis.records import COLUMNS, Point
 from hundredfold.analysis.statistics import SUPPORTED
@@ -166,12 +166,10 @@ def calibrate(simulations: int, seeds: Sequence[int], output: Path = OUTPUT) -> 
     """Simulate, print a table and write it; exit code 1 if a figure is off by more than it may be."""
     rows, start = [], time.monotonic()
     print(f"{simulations} made-up studies of {len(WORLDS)} worlds with {', '.join(map(str, seeds))} seeds each")
-    with multiprocessing.Pool() as pool:
-        for n in seeds:
-            for name in WORLDS:
-                found = pool.map(once, [(name, n, number) for number in range(simulations)], chunksize=8)
-                rows.append(_summary(name, n, found))
-                print(f"{name}, {n} seeds: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    for n, name in product(seeds, WORLDS):
+        found = parallel.each(once, [(name, n, number) for number in range(simulations)], 8)
+        rows.append(_summary(name, n, found))
+        print(f"{name}, {n} seeds: {time.monotonic() - start:.0f} s", file=sys.stderr)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({"simulations": simulations, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(f"{table(output)}\n\nWritten: {output}")

@@ -47,7 +47,7 @@ def quality_row(arm: Arm, baseline: Arm, region: Region, loss_unit: str = "nats"
     better = pairs.arm - pairs.baseline if accuracy else pairs.baseline - pairs.arm
     unit = "points" if accuracy else loss_unit
     values = better / pairs.baseline if unit == "relative" else better
-    found = arm.over_examples(baseline, pairs.seeds) if accuracy else None
+    found = arm.error_of(values, baseline, pairs.seeds)
     row = make_row(arm.label, baseline.label, unit, pairs, values, region, found)
     if row.estimate.value is None:
         return row

@@ -22,8 +22,8 @@ def plan(seeds: Mapping[str, int], root: Path) -> list[str]:
         seeds: task -> number of seeds that are planned.
         root: folder of published studies.
     """
-    runs = records.studies(root)
-    runs = runs[runs.task.isin(seeds) & (runs.evidence != "none")]
+    runs = records.studies(root, tasks=seeds)
+    runs = runs[runs.evidence != "none"]
     runs = runs[~runs.duplicated(["run_id", "machine", "replicate"])]
     known = {task.name: task for task in Study(_one_study_per_task(runs)).tasks} if len(runs) else {}
     return [_sentence(name, count, known.get(name)) for name, count in seeds.items()]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hundredfold.analysis import check
+from hundredfold.analysis import check, parallel
 from hundredfold.analysis.schema import Metric, Record
 
 # Column of the table -> the record's field.
@@ -142,8 +141,7 @@ def _read_all(paths: list[Path]) -> list[dict[str, Any]]:
     """The columns of every record, by all cores where there are many."""
     if len(paths) < MANY:
         return list(map(_read_one, paths))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
-        return list(pool.map(_read_one, paths, chunksize=MANY // 4))
+    return parallel.each(_read_one, paths, MANY // 4)
 
 
 def _read_one(path: Path) -> dict[str, Any]:
@@ -179,26 +177,30 @@ def _plain(value: Any) -> Any:
     return [each._asdict() if isinstance(each, Point) else each for each in value] if isinstance(value, list) else value
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A table that `save` has written as parquet.
+def read(path: Path, tasks: Collection[str] | None = None) -> pd.DataFrame:
+    """A table that `save` has written as parquet, or its runs of some tasks.
 
     Raises:
         OSError: the file cannot be read.
     """
-    runs = pd.read_parquet(path).reindex(columns=list(COLUMNS))  # a table of before has fewer
+    chosen = None if tasks is None else [("task", "in", list(tasks))]
+    runs = pd.read_parquet(path, filters=chosen).reindex(columns=list(COLUMNS))  # a table of before has fewer
     for column in OBJECTS:
         runs[column] = [json.loads(value) if isinstance(value, str) else None for value in runs[column]]
     runs["curve"] = [points and [Point(**point) for point in points] for points in runs.curve]
     return runs
 
 
-def studies(*roots: Path) -> pd.DataFrame:
+def studies(*roots: Path, tasks: Collection[str] | None = None) -> pd.DataFrame:
     """Runs of every study that lies in some folders, each in all of the studies that hold it; empty without one.
+
+    Args:
+        tasks: whose runs alone are read; default all.
 
     Their `suite` is the study that they are read from, and no longer the one for which they were done.
     """
     paths = [path for root in roots for path in sorted(Path(root).glob("*/records.parquet"))]
-    tables = [read(path).assign(suite=path.parent.name) for path in paths]
+    tables = [read(path, tasks).assign(suite=path.parent.name) for path in paths]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from hundredfold.analysis import (
     pages,
     papers,
     papers_page,
+    parallel,
     plots,
     records,
     selection,
@@ -168,18 +167,21 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
 
 def _drawn(study: Study, marks: dict[str, tuple[str, str]], folder: Path) -> dict[str, list[plots.Plot]]:
     """Write the tables and plots of every task, by all cores where there are several tasks; task -> its plots."""
-    work = [(task.name, task.runs, marks, folder) for task in study.tasks]
     if len(study.runs) < records.MANY:
-        return dict(map(_draw, work))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
-        return dict(pool.map(_draw, work))
+        return {task.name: _draw(task, marks, folder) for task in study.tasks}
+    work = [(task.name, task.runs, marks, folder) for task in study.tasks]
+    return dict(zip([task.name for task in study.tasks], parallel.each(_draw_apart, work), strict=True))
 
 
-def _draw(work: tuple[str, pd.DataFrame, dict[str, tuple[str, str]], Path]) -> tuple[str, list[plots.Plot]]:
+def _draw_apart(work: tuple[str, pd.DataFrame, dict[str, tuple[str, str]], Path]) -> list[plots.Plot]:
+    """The same in another process, which gets the records of the task."""
     name, runs, marks, folder = work
-    task = Task(name, runs)
+    return _draw(Task(name, runs), marks, folder)
+
+
+def _draw(task: Task, marks: dict[str, tuple[str, str]], folder: Path) -> list[plots.Plot]:
     tables.write(task, folder / "tables")
-    return name, plots.draw(task, marks, folder / "plots")
+    return plots.draw(task, marks, folder / "plots")
 
 
 def _first_plot(context: dict[str, Any]) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hundredfold.analysis import formatting, markers
+from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
 from hundredfold.analysis.statistics import Estimate, Interval
 
 
@@ -42,7 +43,7 @@ def answer(verdicts: list[dict[str, Any]]) -> str:
     return f"{head} {told} {saving}{small}.{gained}" + (f" Indicative: {caps}." if caps else "")
 
 
-LOSSES = {"points": -0.005, "nats": -0.01}  # what counts as no loss, as in the claim of that name
+LOSSES = {"points": CLAIM.region.low, "nats": (CLAIM.loss_region or CLAIM.region).low}  # what counts as no loss
 NO_LOSS = "under half a point, or 0.01 nats"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hundredfold.analysis import front
-from hundredfold.analysis.arm import Pairs
 from hundredfold.analysis.claims.base import Claim, Row, make_row
 from hundredfold.analysis.statistics import Region
 from hundredfold.analysis.task import Task
@@ -25,8 +24,7 @@ class AboveSmallDense(Claim):
         rows = []
         for arm in task.of_method(self.method):
             values = front.distances(arm, task)
-            pairs = Pairs(values, values, arm.count("diverged"), len(arm.runs), (), arm.evidence)
-            against = "dense networks of its energy"
+            against, pairs = "dense networks of its energy", arm.compared(values)
             rows.append(make_row(arm.label, against, unit, pairs, values, self.region_for(task)))
         return rows
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hundredfold.analysis import front
-from hundredfold.analysis.arm import Pairs
 from hundredfold.analysis.claims.base import Claim, Row, make_row
 from hundredfold.analysis.statistics import Region
 from hundredfold.analysis.task import Task
@@ -24,9 +23,8 @@ class CheaperThanSmallDense(Claim):
         rows = []
         for arm in task.of_method(self.method):
             values, refused = front.savings(arm, task)
-            pairs = Pairs(values, values, arm.count("diverged"), len(arm.runs), refused, arm.evidence)
-            row = make_row(arm.label, "dense networks of its quality", "ratio", pairs, values, self.region_for(task))
-            rows.append(row)
+            against, pairs = "dense networks of its quality", arm.compared(values, refused)
+            rows.append(make_row(arm.label, against, "ratio", pairs, values, self.region_for(task)))
         return rows
 
 

@@ -1,8 +1,8 @@
 """The text says that dynamic sparsity beats static pruning: the best dynamic arm against the best static one.
 
-At each density that both have; which arm is best is picked on the validation split of the other seeds, the comparison
-is made on the test set. Simulated arms take part, since only their accuracy counts. Expected: supported at low
-densities, if anywhere.
+At each density that both have; which arm is best is picked on the validation split of the first half of the seeds, the
+comparison is made on the test set at the others. Simulated arms take part, since only their accuracy counts. Expected:
+supported at low densities, if anywhere.
 """
 
 from __future__ import annotations

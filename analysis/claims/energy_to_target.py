@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hundredfold.analysis.arm import Arm, Pairs
+from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.claims.base import Claim, Row, make_row
 from hundredfold.analysis.contract import incomparable
 from hundredfold.analysis.facts.energy_to_target import first_crossing, targets
@@ -33,7 +33,7 @@ class EnergyToTarget(Claim):
         (goal,) = targets(task, (BELOW,)) or (None,)
         ratios: list[float] = []
         refused: dict[str, None] = {}
-        misses = arm.count("diverged")
+        misses = 0
         for seed, run in arm.runs.items():
             other = dense.runs.get(seed)
             reason = "no dense run of its seed" if other is None else incomparable(run, other)
@@ -45,7 +45,7 @@ class EnergyToTarget(Claim):
             if mine and theirs:
                 ratios.append(theirs / mine)
         values = np.array(ratios, dtype=float)
-        pairs = Pairs(values, values, misses, len(arm.runs), tuple(refused), arm.evidence)
+        pairs = arm.compared(values, refused, misses)
         return make_row(arm.label, dense.label, "ratio", pairs, values, self.region_for(task))
 
 

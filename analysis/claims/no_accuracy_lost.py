@@ -5,6 +5,7 @@ Expected: depends on the density; refuted at the smallest one.
 
 from __future__ import annotations
 
+from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.claims.accuracy_gain import QualityDifference
 from hundredfold.analysis.statistics import Region
 
@@ -20,3 +21,10 @@ CLAIM = QualityDifference(
     loss_region=Region(-0.01, strict=True),
     uses_energy=False,
 )
+
+
+def keeps(arm: Arm) -> bool:
+    """Whether the mean of an arm is no further below dense's than the claim allows."""
+    value, sign = arm.difference.value, 1 if arm.metric == "accuracy" else -1
+    allowed = CLAIM.region if arm.metric == "accuracy" else CLAIM.loss_region or CLAIM.region
+    return value is not None and sign * value > allowed.low

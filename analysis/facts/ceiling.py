@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from hundredfold.analysis import formatting
-from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
+from hundredfold.analysis.claims.no_accuracy_lost import keeps
 from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.study import Study
@@ -37,8 +37,7 @@ def _largest(ratios: dict[str, float | None]) -> str:
 
 def _smallest_dense(task: Task) -> str:
     """How much smaller a dense network may be before it loses half a point or 0.01 nats, and what that alone saves."""
-    sign, least = (1, CLAIM.region.low) if task.metric == "accuracy" else (-1, CLAIM.region_for(task).low)
-    kept = [a for a in task.of_method(SMALL) if a.difference.value is not None and sign * a.difference.value > least]
+    kept = list(filter(keeps, task.of_method(SMALL)))
     if not kept:
         return "all that were tried lose more"
     best = min(kept, key=lambda arm: arm.parameter_share or 1.0)

@@ -11,7 +11,9 @@ import pandas as pd
 from hundredfold.analysis import formatting
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.baseline import uncertified
+from hundredfold.analysis.claims import NOT_JUDGED
 from hundredfold.analysis.contract import UNMETERED
+from hundredfold.analysis.facts.profiles import LEAST_TASKS
 from hundredfold.analysis.formatting import UNKNOWN
 from hundredfold.analysis.schema import TRAINING
 from hundredfold.analysis.study import Study
@@ -47,15 +49,14 @@ def _answers(study: Study, runs: pd.DataFrame, tuning: str | None) -> Iterator[t
     yield "Multiplying by zero told as a saving", "no", f"{sum(study.runs.simulated)} simulated runs have no energy"
     share = runs.phases_j.dropna().map(_training_share)
     told = f"training is {formatting.percent(share.median())} of what a run draws; the rest stands beside it"
-    yield "Only a part of the step counted", "no", f"a step is metered whole, with all decisions; {told}" if len(
-        share
-    ) else UNKNOWN
+    told = f"a step is metered whole, with all decisions; {told}" if len(share) else UNKNOWN
+    yield "Only a part of the step counted", "no", told
     outside = int((runs.unmetered_fraction > UNMETERED).sum())
-    yield "Work outside of the meter", _word(outside), f"{outside} of {len(runs)} runs have over 2 % of it and no ratio"
-    found = runs[runs.method == "dsc_frozen"].label.unique()
-    yield (
-        "Search or pre-training left out", _word(len(found)), _list(found) and f"{_list(found)} starts from units found"
-        " by another run" or "every arm starts from nothing")  # fmt: skip
+    told = f"{outside} of {len(runs)} runs have over {formatting.percent(UNMETERED)} of it and no ratio"
+    yield "Work outside of the meter", _word(outside), told
+    found = _list(runs[runs.method == "dsc_frozen"].label)
+    told = f"{found} starts from units found by another run" if found else "every arm starts from nothing"
+    yield "Search or pre-training left out", _word(found), told
     yield "Inference told as training", "no", "predicting the test set is a phase of its own"
     for name, column in (("Other hardware", "device_key"), ("Other precision", "precision"), ("Other code", "commit")):
         kinds = runs[column].dropna().nunique()
@@ -64,11 +65,12 @@ def _answers(study: Study, runs: pd.DataFrame, tuning: str | None) -> Iterator[t
     told = f"all seeds count, {min(seeds)} to {max(seeds)} an arm" if seeds else UNKNOWN
     told += "; the test set is read once, at the end"
     yield "Best seed, best epoch", "no", told
-    yield "Easy tasks only", _word(len(study.tasks) < 8), f"{len(study.tasks)} tasks, all of them small"
-    points: dict[str, set[float]] = {arm.method: set() for arm in physical}
+    yield "Easy tasks only", _word(len(study.tasks) < LEAST_TASKS), f"{len(study.tasks)} tasks, all of them small"
+    points: dict[str, set[float]] = {}
     for arm in physical:
-        points[arm.method].add(arm.density)
-    few = [name for name, found in points.items() if len(found) < 2 and _selects(physical, name)]
+        if arm.family not in NOT_JUDGED:
+            points.setdefault(arm.method, set()).add(arm.density)
+    few = [name for name, densities in points.items() if len(densities) < 2]
     yield "One operating point", _word(few), _list(few) and f"{_list(few)} at one density" or "several densities each"
     gaps = {task.name: task.dense.mean("gap").value for task in study.tasks if task.dense is not None}
     large = [f"{name} {gap:.2g}" for name, gap in gaps.items() if gap is not None]
@@ -81,7 +83,7 @@ def _answers(study: Study, runs: pd.DataFrame, tuning: str | None) -> Iterator[t
 
 
 def _word(found: object) -> str:
-    return "yes" if (bool(found) if not isinstance(found, np.ndarray) else len(found) > 0) else "no"
+    return "yes" if found else "no"
 
 
 def _list(names: object) -> str:
@@ -101,7 +103,3 @@ def _steps(arm: Arm | None) -> float:
 def _training_share(phases: dict[str, float]) -> float:
     total = sum(phases.values())
     return sum(phases.get(name, 0.0) for name in TRAINING) / total if total else np.nan
-
-
-def _selects(arms: list[Arm], method: str) -> bool:
-    return any(arm.method == method and arm.family not in ("dense", "dense_control", "control") for arm in arms)

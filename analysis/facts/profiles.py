@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hundredfold.analysis import formatting
-from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
+from hundredfold.analysis.claims.no_accuracy_lost import keeps
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
@@ -28,6 +28,4 @@ def profiles(study: Study) -> pd.DataFrame:
 
 def _best(task: Task, method: str) -> float:
     """The largest saving of an arm that loses no more than the claim about losses allows; 0 without one."""
-    sign, least = (1, CLAIM.region.low) if task.metric == "accuracy" else (-1, CLAIM.region_for(task).low)
-    kept = [a for a in task.of_method(method) if a.difference.value is not None and sign * a.difference.value > least]
-    return max((arm.energy_ratio.value or 0.0 for arm in kept), default=0.0)
+    return max((arm.energy_ratio.value or 0.0 for arm in filter(keeps, task.of_method(method))), default=0.0)

@@ -41,24 +41,17 @@ def _row(arm: Arm, task: Task, ratio: bool) -> list[str]:
     trimmed = np.delete(x, int(np.argmax(np.abs(x - center))))
     found = statistics.sample(x)
     p = found.p_above(0.0) if found else None
+    decided = found if ratio else arm.error_of(x, dense, arm.pairs(dense, f"test_{arm.metric}").seeds)
     return [
         arm.label,
         "E dense / E" if ratio else "better by",
-        _text(_decided(arm, dense, ratio, x), unit),
+        _text(statistics.estimate(decided), unit),
         _text(statistics.mean(x), unit),
         _text(unpaired, unit) if not statistics.constant(x) else UNKNOWN,
         f"{sign_flips(x):.3f} ({formatting.number(p, 2)})",
         _text(statistics.mean(trimmed), unit) if len(trimmed) > 1 else UNKNOWN,
         naive,
     ]
-
-
-def _decided(arm: Arm, dense: Arm, ratio: bool, x: np.ndarray) -> statistics.Estimate:
-    """The estimate by which claims are decided: of an accuracy over seeds and test examples."""
-    if ratio or arm.metric != "accuracy":
-        return statistics.mean(x)
-    over_both = arm.over_examples(dense, arm.pairs(dense, "test_accuracy").seeds)
-    return statistics.estimate(over_both) if over_both else statistics.mean(x)
 
 
 def _figures(arm: Arm, dense: Arm, ratio: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
