@@ -73,6 +73,7 @@ class Arm:
         self.dense: Arm | None = None
         self._figures: dict[str, dict[int, Any]] = {}
         self._unlikes: dict[Arm, dict[int, str | None]] = {}
+        self._comparables: dict[Arm, tuple[list[tuple[Run, Run]], list[str]]] = {}
 
     # ---- its own runs -----------------------------------------------------------------------------------------------
     @cached_property
@@ -206,7 +207,7 @@ class Arm:
 
     def energy_pairs(self, other: Arm, column: str = "training_j") -> Pairs:
         """Joules of two arms at the seeds where a ratio of them means something."""
-        runs, reasons = comparable(self, other)
+        runs, reasons = self._comparable(other)
         refused = tuple(dict.fromkeys((*self._lost(), *other._lost(), *reasons)))
         classes = sorted({one.evidence for one, _ in runs})
         if len(classes) > 1:  # each pair agrees within itself, but their mean would mix classes
@@ -214,6 +215,11 @@ class Arm:
         values = joules(runs, column)
         evidence = classes[0] if len(classes) == 1 else None
         return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, evidence)
+
+    def _comparable(self, other: Arm) -> tuple[list[tuple[Run, Run]], list[str]]:
+        if other not in self._comparables:
+            self._comparables[other] = comparable(self, other)
+        return self._comparables[other]
 
     def _lost(self) -> tuple[str, ...]:
         failed = self.count("failed")

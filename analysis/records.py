@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +80,7 @@ COLUMNS = {
     "load_average": "environment.load_average",
 }
 OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions", "code")
-MANY = 2000  # records from which on several processes read them
+MANY = 2000  # runs from which on several processes read them, so many at a time
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
 NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
 NUMBERS += [
@@ -120,12 +124,11 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
         ValueError: no such folder, no records in it, or a record that cannot be read.
     """
     results = Path(results)
-    paths = sorted(results.rglob("record.json")) if results.is_dir() else []
+    columns = _read_all(results)
     public = None if reuse is None else published(reuse)
-    if not paths and public is None:
+    if not columns["run_id"] and public is None:
         raise ValueError(f"no records below {results}: run `make reproduce` first, or give another folder")
-    rows = _read_all(paths)
-    runs = pd.DataFrame(rows, columns=list(COLUMNS))
+    runs = pd.DataFrame(columns)
     texts = runs.columns[[pd.api.types.is_string_dtype(dtype) for dtype in runs.dtypes]]
     # plain objects, in few blocks: the table is sliced thousands of times
     runs = runs.astype(dict.fromkeys(NUMBERS, float) | dict.fromkeys(texts, object))
@@ -137,15 +140,52 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     return runs.sort_values(["task", "label", "seed", "replicate"], ignore_index=True, kind="stable")
 
 
-def _read_all(paths: list[Path]) -> list[dict[str, Any]]:
-    """The columns of every record, by all cores where there are many."""
-    if len(paths) < MANY:
-        return list(map(_read_one, paths))
-    return parallel.each(_read_one, paths, MANY // 4)
+def _read_all(results: Path) -> dict[str, list[Any]]:
+    """Every column of the records below a folder, in the order of their paths; by all cores where there are many."""
+    folders = sorted(Path(entry) for entry in os.scandir(results / "runs")) if (results / "runs").is_dir() else []
+    if len(folders) < MANY:
+        return _read(_records(results))
+    parts = parallel.each(_read_folders, [folders[i : i + MANY] for i in range(0, len(folders), MANY)])
+    parts.append(_read([path for path in _records(results, leave=results / "runs")]))
+    return {name: list(itertools.chain.from_iterable(part[name] for part in parts)) for name in COLUMNS}
 
 
-def _read_one(path: Path) -> dict[str, Any]:
-    return flatten(check.read(path))
+def _read_folders(folders: list[Path]) -> dict[str, list[Any]]:
+    return _read([path for folder in folders for path in _records(folder)])
+
+
+def _records(folder: Path, leave: Path | None = None) -> list[Path]:
+    """Every record.json below a folder but for those below another."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        if "record.json" in files:
+            found.append(Path(place, "record.json"))
+        if leave is not None and leave.parent == Path(place):
+            folders.remove(leave.name)
+    return sorted(found)
+
+
+def _read(paths: list[Path]) -> dict[str, list[Any]]:
+    """The columns of some records; a value that many records share is kept once."""
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    known: dict[Any, Any] = {}
+    with _no_collection():
+        for path in paths:
+            for name, value in flatten(check.read(path)).items():
+                columns[name].append(known.setdefault(value, value) if isinstance(value, str) else value)
+    return columns
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no cycles meanwhile: there are none, and the search goes over all that was read, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def flatten(record: Record) -> dict[str, Any]:
@@ -164,12 +204,13 @@ def _field(value: Any, name: str) -> Any:
     return value
 
 
-def save(runs: pd.DataFrame, path: Path) -> None:
-    """Write the table in the form that the path's ending names, one of WRITERS; lists and blocks become JSON text."""
+def save(runs: pd.DataFrame, *paths: Path) -> None:
+    """Write the table in the forms that the paths' endings name, of WRITERS; lists and blocks become JSON text."""
     plain = runs.copy()
     for column in OBJECTS:
         plain[column] = [json.dumps(_plain(value)) for value in plain[column]]
-    WRITERS[path.suffix](plain, path)
+    for path in paths:
+        WRITERS[path.suffix](plain, path)
 
 
 def _plain(value: Any) -> Any:
@@ -212,8 +253,10 @@ def published(root: Path) -> pd.DataFrame:
 
 def _save_csv(plain: pd.DataFrame, path: Path) -> None:
     """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    safe = plain.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
-    safe.to_csv(path, index=False)
+    texts = [c for c in plain if c not in OBJECTS and plain[c].map(lambda cell: isinstance(cell, str)).any()]
+    safe = {c: plain[c].map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
+            for c in texts}  # fmt: skip
+    plain.assign(**safe).to_csv(path, index=False)
 
 
 FORMULA = tuple("=+-@\t\r")  # the first characters of one

@@ -148,8 +148,7 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     for name in ("plots", "tables"):
         (folder / name).mkdir()
     drawn = _drawn(study, marks, folder)
-    for ending in (".csv", ".parquet"):
-        records.save(study.runs, (folder / "records").with_suffix(ending))
+    records.save(study.runs, *((folder / "records").with_suffix(ending) for ending in (".csv", ".parquet")))
     data = [wording.as_data(verdict) for verdict in verdicts]
     (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     markdown = wording.markdown(verdicts, provenance.first_line(study.runs))

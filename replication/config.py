@@ -98,6 +98,11 @@ class Experiment:
         parts = self.method.parts()
         check_storage(self.trainer.storage, self.method.name(), parts)
         fine = {part.selects for part in parts if not part.compiles}
+        if self.recipe.optimizer == "muon" and self.stores and any(part.selects == "weights" for part in parts):
+            raise ValueError(
+                "recipe.optimizer=muon: makes whole matrices orthogonal, and trainer.storage="
+                f"{self.trainer.storage} keeps single weights; use trainer.storage=masked"
+            )
         if self.trainer.compile and fine:
             raise ValueError(
                 f"trainer.compile=true: {self.method.name()} selects {', '.join(sorted(fine))}, whose products run one "

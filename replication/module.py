@@ -22,29 +22,17 @@ from hundredfold.methods.execution.loss import cross_entropy
 from hundredfold.methods.execution.session import Session
 from hundredfold.methods.execution.storage.choice import prepare_storage
 from hundredfold.methods.views import Batch
-from hundredfold.replication.config import Experiment, Recipe
-from hundredfold.replication.datasets.base import DataSpec, Split
+from hundredfold.replication.config import Experiment
+from hundredfold.replication.datasets.base import DataSpec, Seen, Split
 from hundredfold.replication.energy.meter import Meter
-from hundredfold.replication.models.base import Learner
+from hundredfold.replication.models.base import DataDependent, Learner
+from hundredfold.replication.optimizer import BYTES_PER_PARAMETER, make_optimizer
 from hundredfold.replication.scoring import evaluate
 from hundredfold.replication.streams import stream
 
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
-
-# Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
-# (AdamW: weight, gradient and two moments read, three written; SGD: weight, gradient and momentum read, two written).
-BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20}
-
-
-def make_optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, with the fused kernel of the device."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms do not decay
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.betas[0], nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
+SEEN = 5000  # first training examples that a network's first weights may be computed from
 
 
 @dataclass
@@ -100,6 +88,9 @@ class TrainingModule(L.LightningModule):
         self.model = experiment.model.build(spec, width=method.width).to(self.device_of_run)
         if experiment.trainer.channels_last and any(isinstance(m, torch.nn.Conv2d) for m in self.model.modules()):
             self.model.to(memory_format=torch.channels_last)
+        if isinstance(self.model, DataDependent):
+            some = Split(*(tensor[:SEEN].to(self.device_of_run) for tensor in train))
+            self.model.fit(some.inputs if self.ready else dataset.prepare(*some)[0])
         self.optimizer = make_optimizer(self.model, experiment.recipe)
         self.session = Session(
             self.model,
@@ -221,7 +212,8 @@ class TrainingModule(L.LightningModule):
             inputs = split.inputs[flat].to(self.device_of_run, non_blocking=True)
             targets = split.targets[flat].to(self.device_of_run, non_blocking=True)
             generator = torch.Generator().manual_seed(stream(self.experiment.seed, "augment", first))
-            inputs = dataset.augment(inputs, generator)
+            seen = torch.arange(first * size, first * size + len(flat), device=flat.device)
+            inputs = dataset.augment(inputs, Seen(flat, seen // len(split.inputs)), generator)
             parts = inputs.split(size), targets.split(size), rows.to(self.device_of_run)
             yield from (Batch(*batch) for batch in zip(*parts, strict=True))
 

@@ -17,12 +17,12 @@ Positive = Annotated[float, Within(0, low_open=True)]
 class Recipe:
     """How a model is trained, the same for every method."""
 
-    optimizer: Literal["adamw", "sgd"]  # sgd with Nesterov's momentum
+    optimizer: Literal["adamw", "sgd", "muon"]  # sgd with Nesterov's momentum; muon: see `optimizer.Muon`
     batch_size: Count
     steps: Annotated[int, Within(1, 10**9, what="a whole number")]
     learning_rate: Positive  # at the top of the schedule
     weight_decay: Annotated[float, Within(0)]  # of matrices and kernels; biases and norms do not decay
-    betas: tuple[Probability, Probability]  # of AdamW; the first is SGD's momentum
+    betas: tuple[Probability, Probability]  # of AdamW; the first is SGD's and Muon's momentum
     warmup: FractionOrZero  # fraction of the steps
     clip: Positive | None = None  # norm of the gradient; null leaves it as it is
     schedule: Literal["linear", "cosine", "step"] = "linear"  # after the warm-up; the first two end at zero

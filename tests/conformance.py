@@ -21,7 +21,7 @@ from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.models.gpt import Gpt
 from hundredfold.replication.models.vit import Vit
 
-CNNS = ("lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
+CNNS = ("airbench", "lenet1998", "lenet5", "small_cnn", "vgg", "resnet", "wrn", "resnet18", "resnet50", "mobilenet")
 
 STEPS, BATCH = 48, 32
 DRAWS = torch.Generator().manual_seed(7)

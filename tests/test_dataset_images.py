@@ -16,11 +16,12 @@ import torch
 from hundredfold.replication import registry
 from hundredfold.replication.datasets import _cifar, _idx, _images, cifar10, svhn
 from hundredfold.replication.datasets._files import Download
-from hundredfold.replication.datasets.base import Dataset, sealed
+from hundredfold.replication.datasets.base import Dataset, Seen, sealed
 
 DATASETS = registry.discover("hundredfold.replication.datasets", Dataset)
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
 CLASSES = (np.arange(60) % 3).astype(np.uint8)
+FIRST = Seen(torch.arange(60), torch.zeros(60, dtype=torch.long))
 
 
 def idx(array):
@@ -100,7 +101,7 @@ def test_resolution_resizes_once_when_read(root):
 def test_augmentation_draws_only_from_its_generator(root):
     data, inputs = Small(flip=True, crop=2), torch.from_numpy(IMAGES)[:, None]
     state = torch.get_rng_state()
-    first, again, other = (data.augment(inputs, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    first, again, other = (data.augment(inputs, FIRST, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.dtype == torch.uint8 and first.shape == inputs.shape
@@ -109,7 +110,7 @@ def test_augmentation_draws_only_from_its_generator(root):
 def test_every_augmented_image_is_a_padded_crop_perhaps_mirrored():
     data, inputs = Small(flip=True, crop=1), torch.from_numpy(IMAGES)[:, None]
     seen = set()
-    for image, result in zip(inputs, data.augment(inputs, torch.Generator().manual_seed(3)), strict=True):
+    for image, result in zip(inputs, data.augment(inputs, FIRST, torch.Generator().manual_seed(3)), strict=True):
         padded = torch.zeros(1, 8, 8, dtype=torch.uint8)
         padded[:, 1:7, 1:7] = image
         variants = {
@@ -125,10 +126,19 @@ def test_every_augmented_image_is_a_padded_crop_perhaps_mirrored():
     assert len(seen) > 12  # of 18, in 60 draws
 
 
+def test_alternating_flips_mirror_every_image_in_every_other_epoch(root):
+    data, inputs = Small(flip="alternating"), torch.from_numpy(IMAGES)[:, None]
+    rows, generator = torch.arange(len(inputs)), torch.Generator()
+    epochs = [data.augment(inputs, Seen(rows, torch.full_like(rows, epoch)), generator) for epoch in range(3)]
+    assert torch.equal(epochs[0], epochs[2]) and torch.equal(epochs[1], epochs[0].flip(-1))
+    same = [torch.equal(image, result) for image, result in zip(inputs, epochs[0], strict=True)]
+    assert 0.3 < sum(same) / len(same) < 0.7
+
+
 def test_without_flip_and_crop_nothing_is_drawn_or_copied():
     generator = torch.Generator().manual_seed(0)
     state, inputs = generator.get_state(), torch.from_numpy(IMAGES)[:, None]
-    assert Small().augment(inputs, generator) is inputs and torch.equal(state, generator.get_state())
+    assert Small().augment(inputs, FIRST, generator) is inputs and torch.equal(state, generator.get_state())
 
 
 @pytest.mark.parametrize("part, message", [("short", "MD5 differs"), ("other", "MD5 differs")])

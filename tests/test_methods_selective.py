@@ -196,15 +196,17 @@ def test_ideal_flops_fall_as_activations_become_sparse():
 
 @pytest.mark.parametrize("top", [1, 2])
 @pytest.mark.parametrize("gated", [False, True])
-def test_experts_compute_what_a_loop_over_tokens_computes(top, gated):
+@pytest.mark.parametrize("inputs, part, outputs", [(6, 2, 5), (16, 8, 24)], ids=["odd sizes", "grouped"])
+def test_experts_compute_what_a_loop_over_tokens_computes(top, gated, inputs, part, outputs):
     torch.manual_seed(0)
-    producers, act, reader = [nn.Linear(6, 8) for _ in range(1 + gated)], nn.SiLU(), nn.Linear(8, 5)
-    block, x = Experts(producers, act, reader, 4, top, 0.0), torch.randn(9, 6)
-    expected = torch.zeros(9, 5)
+    producers, act = [nn.Linear(inputs, 4 * part) for _ in range(1 + gated)], nn.SiLU()
+    reader = nn.Linear(4 * part, outputs)
+    block, x = Experts(producers, act, reader, 4, top, 0.0), torch.randn(9, inputs)
+    expected = torch.zeros(9, outputs)
     for t in range(9):
         p = (block.router.weight @ x[t]).softmax(0)
         for e in p.topk(top).indices.tolist():
-            rows = slice(2 * e, 2 * e + 2)
+            rows = slice(part * e, part * e + part)
             h = act(producers[0].weight[rows] @ x[t] + producers[0].bias[rows])
             h = h * (producers[1].weight[rows] @ x[t] + producers[1].bias[rows]) if gated else h
             expected[t] += 4 * p[e] * (4 / top) ** 0.5 * (reader.weight[:, rows] @ h)

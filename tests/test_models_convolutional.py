@@ -17,6 +17,7 @@ MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 SIZES = [
     ("mlp", MNIST, 10, {"widths": (300, 100)}, 266_610),
     ("mlp", CIFAR, 10, {"widths": (4000, 1000, 4000), "activation": "srelu"}, 20_337_010 + 4 * 9000),
+    ("airbench", CIFAR, 10, {}, 1.97e6),
     ("lenet5", MNIST, 10, {}, 431_080),
     ("lenet1998", MNIST, 10, {}, 61_706),
     ("resnet", CIFAR, 10, {"depth": 20, "multiplier": 1, "shortcut": "pad"}, 0.27e6),

@@ -34,7 +34,7 @@ def test_the_rates_of_a_billion_steps_take_no_memory():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizer": "adam"}, "optimizer=adam: choose one of adamw, sgd"),
+        ({"optimizer": "adam"}, "optimizer=adam: choose one of adamw, muon, sgd"),
         ({"schedule": "linaer"}, "schedule=linaer: choose one of cosine, linear, step"),
         ({"steps": 10**12}, "steps=1e+12: expected a whole number in [1, 1e+09]"),
         ({"steps": 0}, "steps=0: expected"),

@@ -34,7 +34,7 @@ DROPOUT, NORMS = Mlp(widths=(32, 24), dropout=0.2), SmallCnn(channels=(8, 16))
 class Noisy(Digits):
     """Digits with augmentation, and with inputs that are scaled as they are read."""
 
-    def augment(self, inputs, generator):
+    def augment(self, inputs, seen, generator):
         return inputs + torch.rand(inputs.shape, generator=generator)
 
     def prepare(self, inputs, targets):
@@ -107,7 +107,7 @@ def plain(case):
     for start, stop in itertools.pairwise(round(steps * edge / 3) for edge in range(4)):
         torch.manual_seed(stream(seed, "dropout", start))
         rows, losses = order[start:stop].flatten(), []
-        seen = data.augment(images[rows], drawn(seed, "augment", start)).split(size)
+        seen = data.augment(images[rows], None, drawn(seed, "augment", start)).split(size)
         for step, x, y in zip(range(start, stop), seen, classes[rows].split(size), strict=True):
             x, y = data.prepare(x, y)
             loss = F.cross_entropy(model(x), y, label_smoothing=recipe.smoothing)

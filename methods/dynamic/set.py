@@ -31,7 +31,7 @@ def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -
     grown = kept[:0]
     while len(grown) < missing:
         draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
-        draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device)
+        draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device, non_blocking=True)
         grown = torch.cat([grown, draw[~torch.isin(draw, torch.cat([kept, grown]))]])[:missing]
     return torch.cat([kept, grown])
 

@@ -5,12 +5,13 @@ A FLOP is one multiplication or one addition; one selected scalar product costs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from hundredfold.methods.products import Product, Selection
 
@@ -46,6 +47,26 @@ def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Select
     lhs = lhs.T if inner_left == 0 else lhs
     rhs = rhs.T if inner_right == 1 else rhs
     return 2.0 * float((lhs @ rhs)[out.cpu().numpy()].sum(dtype=np.float64))
+
+
+@register_flop_formula(torch.ops.aten._grouped_mm)
+def _grouped(left: Sequence[int], right: Sequence[int], *args, out_shape: Sequence[int], **kwargs) -> int:
+    """Every row once, whichever group it belongs to; where both factors are in groups, every shared row once."""
+    if len(left) == len(right) == 2:  # [K, N] x [N, M] -> [E, K, M]
+        return 2 * left[0] * left[1] * right[1]
+    return 2 * math.prod(left) * right[-1] if len(right) == 3 else 2 * math.prod(right) * left[-2]
+
+
+@register_flop_formula(torch.ops.aten._cudnn_rnn)
+def _recurrent(inputs: Sequence[int], weights: Sequence[Sequence[int]], *args, **kwargs) -> int:
+    """A product with every weight matrix at every token."""
+    return 2 * inputs[0] * inputs[1] * sum(math.prod(shape) for shape in weights if len(shape) == 2)
+
+
+@register_flop_formula(torch.ops.aten._cudnn_rnn_backward)
+def _recurrent_backward(inputs: Sequence[int], weights: Sequence[Sequence[int]], *args, **kwargs) -> int:
+    """The gradients of inputs and of weights."""
+    return 2 * _recurrent(inputs, weights)
 
 
 def executed_flops(function: Callable[[], object]) -> float:

@@ -219,7 +219,7 @@ class Session(Answers):
         """
         counts = {name: torch.tensor(sizes) for name, sizes in self.counts.items()}
         samples = self.part(Samples)
-        return counts | ({"samples": torch.stack(samples.trace)} if samples and samples.trace else {})
+        return counts | ({"samples": torch.stack(samples.trace).cpu()} if samples and samples.trace else {})
 
     def _changed(self) -> None:
         self.version += 1

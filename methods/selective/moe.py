@@ -27,6 +27,8 @@ from hundredfold.methods.tools.auxiliary import WithLoss
 from hundredfold.methods.tools.feedforward import FeedForward, replace_feedforward
 from hundredfold.methods.views import Site
 
+ALIGNED = 8  # numbers of which the sizes of a grouped product are multiples
+
 
 class Experts(nn.Module):
     """A feed-forward block in parts.
@@ -60,9 +62,8 @@ class Experts(nn.Module):
         gate, chosen = probabilities.topk(self.top, dim=-1)
         order = chosen.flatten().argsort(stable=True)
         token = order // self.top
-        counts = torch.bincount(chosen.flatten(), minlength=self.experts)
-        parts = rows[token].split(counts.tolist())
-        y = torch.cat([self._expert(e, part) for e, part in enumerate(parts)])
+        counts = F.one_hot(chosen.flatten(), self.experts).sum(0)  # nobody waits for an accelerator to count
+        y = self._experts(rows[token], counts, chosen.flatten()[order])
         y = y * (self.experts * gate.flatten()[order, None]).to(y.dtype)
         out = torch.zeros(len(rows), y.shape[1], dtype=y.dtype, device=y.device).index_add(0, token, y)
         out = out if self.bias is None else out + self.bias.to(out.dtype)
@@ -75,6 +76,25 @@ class Experts(nn.Module):
         hidden = [F.linear(x, w[e], self.biases[i][e] if len(self.biases) else None) for i, w in enumerate(self.inside)]
         h = self.act(hidden[0])
         return F.linear(h * hidden[1] if len(hidden) > 1 else h, self.outside[e])
+
+    def _experts(self, rows: Tensor, counts: Tensor, expert: Tensor) -> Tensor:
+        """Outputs of rows [N, I] that are sorted by expert.
+
+        Args:
+            counts: rows of each expert, [E].
+            expert: of each row, [N].
+        """
+        if any(size % ALIGNED for weight in (*self.inside, self.outside) for size in weight.shape[1:]):
+            parts = rows.split(counts.tolist())  # a grouped product does not take such sizes
+            return torch.cat([self._expert(e, part) for e, part in enumerate(parts)])
+        ends = counts.cumsum(0, dtype=torch.int32)
+        if torch.is_autocast_enabled(rows.device.type):  # autocast does not reach a grouped product
+            rows = rows.to(torch.get_autocast_dtype(rows.device.type))
+        hidden = [F.grouped_mm(rows, w.to(rows.dtype).mT, offs=ends) for w in self.inside]
+        if len(self.biases):
+            hidden = [h + b.to(h.dtype)[expert] for h, b in zip(hidden, self.biases, strict=True)]
+        h = self.act(hidden[0])
+        return F.grouped_mm(h * hidden[1] if len(hidden) > 1 else h, self.outside.to(h.dtype).mT, offs=ends)
 
 
 @dataclass(frozen=True)

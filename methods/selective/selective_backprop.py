@@ -43,4 +43,4 @@ class SelectiveBackprop(Method):
         chosen = torch.multinomial((rank / len(losses)) ** (1 / self.keep - 1), kept, generator=generator)
         weights = torch.zeros(len(losses))
         weights[chosen] = len(losses) / kept
-        return weights.to(losses.device)
+        return weights.to(losses.device, non_blocking=True)

@@ -13,18 +13,20 @@ from hundredfold.methods.base import Diverged
 def top(scores: Tensor, count: int) -> Tensor:
     """True at exactly `count` largest entries; ties go to the lower position.
 
+    Nothing is read from an accelerator, which is never waited for; a NaN there shows in the next loss.
+
     Raises:
-        Diverged: a score is NaN.
+        Diverged: a score on the CPU is NaN.
     """
-    if scores.isnan().any():
+    if scores.device.type == "cpu" and scores.isnan().any():
         raise Diverged("a score is NaN: the network has diverged; lower the learning rate")
     flat = scores.flatten()
     if count <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = flat.kthvalue(flat.numel() - min(count, flat.numel()) + 1).values  # linear in time, unlike a sort
     mask = flat > threshold
-    ties = (flat == threshold).nonzero().flatten()[: count - int(mask.sum())]
-    mask[ties] = True
+    ties = flat == threshold
+    mask |= ties & (ties.cumsum(0, dtype=torch.int32) <= count - mask.sum())
     return mask.view_as(scores)
 
 
@@ -45,14 +47,20 @@ def some(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """
     if 4 * count > int(available.sum()):
         positions = available.nonzero().flatten()
-        return positions[torch.randperm(len(positions), generator=generator)[:count].to(positions.device)]
+        return positions[_shuffled(len(positions), count, positions.device, generator)]
     chosen = torch.empty(0, dtype=torch.long, device=available.device)
     while len(chosen) < count:
-        drawn = torch.randint(len(available), (2 * count + 8,), generator=generator).to(available.device)
+        drawn = torch.randint(len(available), (2 * count + 8,), generator=generator)
+        drawn = drawn.to(available.device, non_blocking=True)
         chosen = torch.cat([chosen, drawn[available[drawn]]]).unique()
-    return chosen[torch.randperm(len(chosen), generator=generator)[:count].to(chosen.device)]
+    return chosen[_shuffled(len(chosen), count, chosen.device, generator)]
+
+
+def _shuffled(total: int, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+    """The first of so many numbers in a random order, on a device."""
+    return torch.randperm(total, generator=generator)[:count].to(device, non_blocking=True)
 
 
 def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform scores in [0, 1) of the same shape; drawn on the generator's device, so that a seed means one mask."""
-    return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)
+    return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device, non_blocking=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hundredfold.methods.options import CountOrZero
 from hundredfold.replication.datasets._files import data_root, read
-from hundredfold.replication.datasets._images import Images
+from hundredfold.replication.datasets._images import Flip, Images
 
 PIXELS = 3 * 32 * 32
 
@@ -16,7 +16,7 @@ PIXELS = 3 * 32 * 32
 class Cifar(Images):
     """Colour images of 32 x 32 pixels in records: label bytes, the last of which counts, then the planes R, G, B."""
 
-    flip: bool = True  # mirror half of the training images
+    flip: Flip = True  # mirror half of the training images; alternating: the other half in every other epoch
     crop: CountOrZero = 4  # shift training images by up to so many pixels each way, black coming in
 
     num_label_bytes: ClassVar[int]

@@ -6,7 +6,7 @@ Legend: N images, B of a batch, C channels, H height, W width.
 import functools
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from hundredfold.replication.datasets._files import data_root
 from hundredfold.replication.datasets.base import Dataset, DataSpec, Split
 
 Pixels = Annotated[int, Within(4, 1024, what="pixels")]
+Flip = Literal[False, True, "alternating"]
 CHUNK = 1000  # images resized or summed at once
 
 
@@ -31,7 +32,7 @@ class Images(Dataset):
     """
 
     resolution: Pixels | None = None  # height and width in pixels, resized once when read; null keeps the images' own
-    flip: bool = False  # mirror half of the training images
+    flip: Flip = False  # mirror half of the training images; alternating: the other half in every other epoch
     crop: CountOrZero = 0  # shift training images by up to so many pixels each way, black coming in
 
     channels: ClassVar[int]
@@ -79,9 +80,9 @@ class Images(Dataset):
 
     @property
     def augments(self):
-        return self.flip or self.crop > 0
+        return bool(self.flip) or self.crop > 0
 
-    def augment(self, inputs, generator):
+    def augment(self, inputs, seen, generator):
         count = len(inputs)
         if self.crop:
             pad, (height, width) = self.crop, inputs.shape[-2:]
@@ -90,8 +91,10 @@ class Images(Dataset):
             windows = F.pad(inputs, (pad,) * 4).unfold(2, height, 1).unfold(3, width, 1)
             inputs = windows[torch.arange(count, device=inputs.device), :, moves[0], moves[1]]
         if self.flip:
-            mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
-            inputs = torch.where(mirrored.to(inputs.device, non_blocking=True), inputs.flip(-1), inputs)
+            alternating = self.flip == "alternating"
+            mirrored = _turn(seen) if alternating else torch.rand(count, generator=generator) < 0.5
+            mirrored = mirrored.to(inputs.device, non_blocking=True).view(-1, 1, 1, 1)
+            inputs = torch.where(mirrored, inputs.flip(-1), inputs)
         return inputs
 
     def prepare(self, inputs, targets):
@@ -108,6 +111,11 @@ class Images(Dataset):
         if images.shape[-1] != side:
             images = torch.cat([resize(chunk, [side, side], antialias=True) for chunk in images.split(CHUNK)])
         return Split(images, torch.from_numpy(classes))
+
+
+def _turn(seen):
+    """Whether each image is mirrored, bool [B]: by a hash of its row at first, then in turn (arXiv:2404.00498)."""
+    return (((seen.rows * 2654435761) >> 16) + seen.epochs) % 2 == 1
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,6 +31,13 @@ class Split(NamedTuple):
     targets: Tensor
 
 
+class Seen(NamedTuple):
+    """Which examples a batch holds, and how often each was seen before, long [B] both, where the split lies."""
+
+    rows: Tensor
+    epochs: Tensor
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """What a model has to know about a data set.
@@ -68,8 +75,8 @@ class Dataset:
     """A data set whose splits depend on nothing but its own options: never on a run's seed.
 
     A training batch goes from storage to the model by two batched functions on the batch's own device, neither of which
-    waits for it: `inputs = augment(inputs, generator)`, then `inputs, targets = prepare(inputs, targets)`. A batch of
-    validation or test goes through `prepare` alone.
+    waits for it: `inputs = augment(inputs, seen, generator)`, then `inputs, targets = prepare(inputs, targets)`. A batch
+    of validation or test goes through `prepare` alone.
 
     Attributes:
         license: of the data, as their authors state it.
@@ -146,11 +153,12 @@ class Dataset:
         """Whether `augment` changes anything."""
         return type(self).augment is not Dataset.augment
 
-    def augment(self, inputs, generator):
+    def augment(self, inputs, seen, generator):
         """Return random variants of stored training inputs.
 
         Args:
             inputs: [B, ...] as in the training `Split`, on any device.
+            seen: `Seen`, for what changes from epoch to epoch.
             generator: a `torch.Generator` on the CPU; the only source of randomness.
         Returns:
             Inputs of the same shape and type; unchanged where the data set has no augmentation.

@@ -23,6 +23,14 @@ def scaled_neurons(count, width):
     return scaled(count, width) if count < 8 or width == 1 else 8 * scaled(count / 8, width)
 
 
+class DataDependent(nn.Module, abc.ABC):
+    """A network some of whose first weights are computed from training data."""
+
+    @abc.abstractmethod
+    def fit(self, images: Tensor) -> None:
+        """Compute them from standardised training images [N, C, H, W], without labels."""
+
+
 class Learner(nn.Module, abc.ABC):
     """A model that learns by itself, in the order of the training split: no gradients, no optimizer.
 

@@ -98,8 +98,8 @@ class Samples(Part):
         weights = self.choose(context.step, context.total_steps, self._known_losses(), context.generator)
         self.weights = None
         if self.method.outcome:
-            alike = torch.full((len(batch.inputs),), torch.nan)
-            self.trace.append((alike if weights is None else weights.cpu().sort().values).half())
+            alike = torch.full((len(batch.inputs),), torch.nan, device=batch.inputs.device)
+            self.trace.append((alike if weights is None else weights.sort().values).half())
         if weights is None:
             return
         rows = weights.nonzero().flatten()
@@ -205,7 +205,7 @@ class Tokens(Part):
         tokens = self._choose(index, x.shape[1]) if self.drawn is None else self.drawn[index]
         if tokens is None:
             return forward(x, *args, **kwargs)
-        return run_on_tokens(forward, x, tokens.to(x.device), *args, **kwargs)
+        return run_on_tokens(forward, x, tokens.to(x.device, non_blocking=True), *args, **kwargs)
 
     def unwatch(self) -> None:
         if not self.context.counting:

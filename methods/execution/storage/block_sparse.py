@@ -1,4 +1,4 @@
-"""Square blocks of weights as dense tiles [n, b, b]: a batched product per layer, on any device.
+"""Square blocks of weights as dense tiles [n, b, b]: kernels of blocks on a GPU, elsewhere a batched product per layer.
 
 PyTorch's own block-sparse tensors multiply forward on a CPU, but neither transposed nor sampled, so that they cannot
 train there; batched dense products of the blocks do all three.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hundredfold.methods.execution.kernels import block_products
 from hundredfold.methods.execution.storage.sparse import SparseLinear
 
 SIDES = (128, 64, 32, 16, 8, 4)  # of a block; the largest that fits the pattern is taken
@@ -33,6 +34,8 @@ class BlockSparseLinear(SparseLinear):
             if bool((counts == side * side).all()):
                 self.side = side
                 self.block_row, self.block_column = blocks // self.in_features, blocks % self.in_features
+                self.by_row = block_products.grouped(self.block_row, self.out_features // side)
+                self.by_column = block_products.grouped(self.block_column, self.in_features // side)
                 return
         raise ValueError(
             f"storage 'block_sparse': the weights of {self.name} {list(self.shape)} do not form blocks with a side of "
@@ -61,12 +64,16 @@ class _BlockProducts(torch.autograd.Function):
         ctx.layer, ctx.values_dtype = layer, values.dtype
         values = values.to(x.dtype)
         ctx.save_for_backward(x, values)
+        if block_products.usable(x, layer.side):
+            return block_products.rows(x, values, *layer.by_row, layer.block_column, layer.out_features, True)
         return _summed(_pieces(x, layer.block_column, layer.side) @ values.mT, layer.block_row, layer.out_features)
 
     @staticmethod
     def backward(ctx, dy: Tensor):
         x, values = ctx.saved_tensors
         layer = ctx.layer
+        if block_products.usable(dy, layer.side):
+            return *_by_kernels(ctx, dy.contiguous(), x, values, layer), None
         pieces = _pieces(dy, layer.block_row, layer.side)
         dx = grad = None
         if ctx.needs_input_grad[0]:
@@ -76,6 +83,18 @@ class _BlockProducts(torch.autograd.Function):
         elif ctx.needs_input_grad[1]:
             grad = (pieces.mT @ _pieces(x, layer.block_column, layer.side)).to(ctx.values_dtype)
         return dx, grad, None
+
+
+def _by_kernels(ctx, dy: Tensor, x: Tensor, values: Tensor, layer: BlockSparseLinear) -> tuple:
+    """Both gradients by kernels that compute the blocks alone."""
+    dx = grad = None
+    if ctx.needs_input_grad[0]:
+        dx = block_products.rows(dy, values, *layer.by_column, layer.block_row, layer.in_features, False)
+    if ctx.needs_input_grad[1] and layer.wants_dense_grad:
+        grad = layer.add_dense_grad((dy.T @ x).to(ctx.values_dtype))
+    elif ctx.needs_input_grad[1]:
+        grad = block_products.weights(dy, x, layer.block_row, layer.block_column, layer.side).to(ctx.values_dtype)
+    return dx, grad
 
 
 def _pieces(x: Tensor, which: Tensor, side: int) -> Tensor:

@@ -1,0 +1,92 @@
+"""The optimizer of a recipe, and Muon, which torch has for matrices alone and in bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hundredfold.methods.execution.prunable import is_conv1d
+from hundredfold.replication.recipe import Recipe
+
+# Float32 traffic of one stored parameter and step: read twice by the products, and by the optimizer read and written
+# (AdamW: weight, gradient and two moments read, three written; SGD and Muon: weight, gradient and momentum read, two
+# written).
+BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20, "muon": 8 + 20}
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd polynomial whose iterates bring singular values near 1
+ITERATIONS = 5
+RMS = 0.2  # of an update at a rate of 1, as AdamW's updates have it
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, with the fused kernel of the device; biases and norms do not decay."""
+    inside = {id(p) for p in hidden(model)} if recipe.optimizer == "muon" else set()
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.betas[0], nesterov=True, fused=True)
+    if recipe.optimizer == "muon":
+        matrices = [p for p in model.parameters() if id(p) in inside]
+        groups.append({"params": matrices, "weight_decay": recipe.weight_decay, "orthogonal": True})
+        return Muon(groups, recipe.learning_rate, recipe.betas, fused=True)
+    return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
+
+
+def hidden(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights of linear layers and convolutions between the inputs and the output: neither embeddings nor the head."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d) or is_conv1d(m)]
+    for layer in layers[:-1]:
+        yield layer.weight
+
+
+class Muon(torch.optim.AdamW):
+    """Momentum whose matrices are made orthogonal, for the groups marked `orthogonal`; AdamW for all others.
+
+    A kernel counts as the matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that
+    one rate serves both. An entry that never had a gradient gets no update: a weight that does not exist stays 0. The
+    FLOPs of an optimizer are in no account; its joules are.
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (Nesterov's momentum, five Newton-Schulz
+    iterations and their coefficients); Liu et al. 2025, arXiv:2502.16982 (decay and the scale of AdamW).
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure in this loop
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group.get("orthogonal")]
+        try:
+            super().step()
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            for weight in group["params"] if group.get("orthogonal") else ():
+                if weight.grad is not None:
+                    self._step(weight, group)
+
+    def _step(self, weight: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        momentum, beta, rate = state["momentum_buffer"], group["betas"][0], group["lr"]
+        momentum.lerp_(weight.grad, 1 - beta)
+        ahead = weight.grad.lerp(momentum, beta).flatten(1)
+        scale = RMS * max(ahead.shape) ** 0.5
+        update = orthogonal(ahead).view_as(weight).mul_(momentum != 0)
+        weight.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate * scale)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix [m, n] with its singular values brought near 1; bfloat16 on an accelerator, where it is fast."""
+    a, b, c = COEFFICIENTS
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide if matrix.device.type == "cpu" else wide.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x if wide is matrix else x.T).to(matrix.dtype)
