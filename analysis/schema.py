@@ -139,9 +139,10 @@ class Flops(Block):
 
 
 class Bytes(Block):
-    """Traffic of stored parameters by a model of it, not a measurement."""
+    """Traffic of stored parameters by a model of it, not a measurement; and the most memory that was held."""
 
     modeled: Amount
+    peak: Amount | None = None  # of the device, or on a CPU of the process
 
 
 class Density(Block):
@@ -221,6 +222,10 @@ class Environment(Block):
     started: Text  # ISO 8601, UTC
     load_average: Amount | None
     data_fingerprint: Text | None
+    throttled: Text | None = None  # why a GPU's clocks were held back when the run began, NVML's bits
+    cudnn: Text | None = None
+    tf32: bool | None = None  # whether float32 products may be rounded to it
+    idle_w: Amount | None = None  # of what the source counts, measured once between two starts of the machine
     boot: Hex8 | None = None  # a hash of the machine's last start
     code: dict[Text, Hex8] | None = None  # a hash of every component, comments left out
 

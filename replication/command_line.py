@@ -219,14 +219,15 @@ def deploy(runs: tuple[str, ...], output: Path, onnx: bool, source: str, results
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--source", default="auto", show_default=True, help="zeus-gpu, rapl, zeus-apple, estimate.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda: what the command runs on.")
-def meter(command: tuple[str, ...], source: str, device: str) -> int:
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="That are shown.")
+def meter(command: tuple[str, ...], source: str, device: str, seconds: float) -> int:
     """Measure the joules of any program.
 
-    Without a COMMAND it says what measures energy on this machine.
+    Without a COMMAND it says what measures energy on this machine, how it behaves, and how to get more.
     """
     from hundredfold.replication.energy.command import metered
 
-    return metered(command, source, device)
+    return metered(command, source, device, seconds)
 
 
 @commands.command()

@@ -14,6 +14,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from hundredfold.replication.energy import nvml
+
 PACKAGES = (
     "torch torchvision timm transformers lightning hydra-core zeus wandb numpy pandas scipy scikit-learn".split()
 )
@@ -23,9 +25,11 @@ COMPONENTS = {  # of the code -> the files that make it up
     "model": ("replication/models", "replication/pretrained.py"),
     "execution": ("methods/execution", "methods/base.py", "methods/products.py", "methods/topology.py",
                   "methods/views.py"),
-    "loop": ("replication/energy", "replication/module.py", "replication/process.py", "replication/recipe.py",
-             "replication/run.py", "replication/scoring.py", "replication/streams.py", "replication/structured.py"),
+    "loop": ("replication/energy", "replication/module.py", "replication/optimizer.py", "replication/process.py",
+             "replication/recipe.py", "replication/run.py", "replication/scoring.py", "replication/streams.py",
+             "replication/structured.py"),
 }  # fmt: skip
+GPU = ("driver", "power_limit_w", "clock_mhz", "temperature_c", "throttled", "cudnn", "tf32")  # facts of one
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 CODE = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
 
@@ -36,8 +40,8 @@ def collect(device: str, threads: int, precision: str, method: type | None = Non
     `device_key` is equal for two runs only if device, driver, power limit, clocks, threads and precision are: a ratio
     of energies between different keys is refused.
     """
-    hardware = _gpu() if device.startswith("cuda") else {"device": _cpu()}
-    facts = dict.fromkeys(("driver", "power_limit_w", "clock_mhz", "temperature_c")) | hardware
+    hardware = nvml.facts() if device.startswith("cuda") else {"device": _cpu()}
+    facts = dict.fromkeys(GPU) | hardware
     key = [facts[name] for name in ("device", "driver", "power_limit_w", "clock_mhz")] + [threads, precision]
     code = {name: component(name) for name in COMPONENTS} | ({} if method is None else {"method": _method(method)})
     return facts | _code() | {
@@ -50,7 +54,7 @@ def collect(device: str, threads: int, precision: str, method: type | None = Non
         "platform": platform.platform(),
         "python": platform.python_version(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "boot": _boot(),
+        "boot": boot(),
         "code": code,
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
@@ -108,7 +112,7 @@ def _hash(files: Iterable[Path]) -> str:
 
 
 @cache
-def _boot() -> str | None:
+def boot() -> str | None:
     """8 hex digits that change whenever the machine starts; None where it does not tell."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8] if path.exists() else None
@@ -125,20 +129,3 @@ def _code() -> dict[str, str | bool | None]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
-
-
-def _gpu() -> dict[str, str | float]:
-    """Name, driver, power limit, highest clock and temperature of the CUDA device in use."""
-    import pynvml
-    import torch
-
-    pynvml.nvmlInit()
-    properties = torch.cuda.get_device_properties(0)
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-    return {
-        "device": properties.name,
-        "driver": str(pynvml.nvmlSystemGetDriverVersion()),
-        "power_limit_w": pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1e3,
-        "clock_mhz": float(pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-        "temperature_c": float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-    }

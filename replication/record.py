@@ -10,6 +10,8 @@ import base64
 import hashlib
 import json
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,17 @@ from hundredfold.analysis import check
 from hundredfold.analysis.schema import SCHEMA_VERSION
 from hundredfold.methods.execution.parts import Weights
 from hundredfold.methods.execution.storage.masked import STRUCTURE
-from hundredfold.replication.environment import collect, machine_id
+from hundredfold.replication.energy.watch import mean_watts, watch
+from hundredfold.replication.environment import boot, collect, machine_id
 
 if TYPE_CHECKING:
     from hundredfold.replication.config import Experiment
     from hundredfold.replication.energy.meter import Meter, Totals
+    from hundredfold.replication.energy.sources import Source
     from hundredfold.replication.module import TrainingModule
+
+
+IDLE_S = 10.0  # of the baseline
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -37,6 +44,23 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def idle_watts(source: Source, results: Path) -> float | None:
+    """Watts of what a counter counts while nothing runs: measured once between two starts of the machine.
+
+    Kept beside the runs, results/machines/<machine>-<boot>-<source>.json; None for a source that counts no watts.
+    """
+    if source.evidence not in ("measured", "modeled"):
+        return None
+    path = results / "machines" / f"{machine_id()}-{boot()}-{source.name}-{source.shares or 'all'}.json"
+    if path.exists():
+        return json.loads(path.read_text())["idle_w"]
+    print(f"Measuring the watts at rest for {IDLE_S:g} seconds, once", file=sys.stderr)
+    idle = mean_watts(watch(source, IDLE_S))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"idle_w": idle, "seconds": IDLE_S})
+    return idle
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -122,7 +146,7 @@ def results(
             "ideal": session.ideal_flops + session.selection_flops,
             "selection": session.selection_flops,
         },
-        "bytes": {"modeled": position.modeled_bytes},
+        "bytes": {"modeled": position.modeled_bytes, "peak": _peak_bytes(module.device_of_run)},
         "density": {
             "target": getattr(module.experiment.method, "density", None),
             "prunable": session.density(),
@@ -141,6 +165,14 @@ def results(
         "segments": meter.ledger.num_segments(),
         "weights_sha256": weights_sha256(module.model),
     }
+
+
+def _peak_bytes(device: torch.device) -> float:
+    """The most memory that was held: of a GPU by tensors, of a process by all that is in it."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(used if sys.platform == "darwin" else 1024 * used)
 
 
 def _energy(meter: Meter, totals: Totals) -> dict[str, Any]:

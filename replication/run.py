@@ -37,7 +37,7 @@ from hundredfold.replication.energy.sources import Source, choose
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
 from hundredfold.replication.process import check_device, prepare
-from hundredfold.replication.record import identity, read_record, results, write_record
+from hundredfold.replication.record import identity, idle_watts, read_record, results, write_record
 from hundredfold.replication.scoring import evaluate, read_on
 
 Progress = Callable[[int, int], None]
@@ -89,6 +89,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         with alone(source) if source.metered else contextlib.nullcontext():
             earlier = _attempts(folder)
             known = identity(experiment, folder, suite, earlier + 1)
+            known["environment"]["idle_w"] = idle_watts(source, Path(experiment.config["results"]))
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
             with meter.beating():
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it

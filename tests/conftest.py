@@ -38,6 +38,12 @@ def own_metering_lock(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def short_idle_baseline(monkeypatch):
+    """Counters that are made up are at rest at once."""
+    monkeypatch.setattr("hundredfold.replication.record.IDLE_S", 0.02)
+
+
 @pytest.fixture
 def fork_server():
     """Makes processes that have the libraries of a run loaded, by the server that sweeps use too."""

@@ -118,11 +118,46 @@ def test_a_gpu_has_a_lock_of_its_own_by_its_number_on_the_machine(fake_gpu, monk
             metering_lock(device).acquire(timeout=0)
 
 
-@pytest.mark.parametrize("visible", ["", "-1", "GPU-8f2a", "MIG-1"])
-def test_hidden_or_oddly_named_gpus_are_refused_in_words(fake_gpu, monkeypatch, visible):
+UUIDS = ["GPU-8f2a-1", "GPU-77c0-2", "GPU-8f2b-3"]
+
+
+@pytest.fixture
+def named_gpus(fake_gpu, monkeypatch):
+    """Three GPUs that the driver knows by name; Zeus numbers them as CUDA_VISIBLE_DEVICES says when it is asked."""
+    driver = types.SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: len(UUIDS),
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=lambda handle: UUIDS[handle],
+    )
+    asked = []
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    get_gpus = lambda: asked.append(os.environ.get("CUDA_VISIBLE_DEVICES")) or fake_gpu  # noqa: E731
+    monkeypatch.setitem(sys.modules, "zeus.device", types.SimpleNamespace(get_gpus=get_gpus))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("visible", "words"),
+    [
+        ("", "names no GPU of this machine"),
+        ("-1", "names no GPU of this machine"),
+        ("GPU-9", "names no GPU of this machine"),
+        ("GPU-8f2", "names no GPU of this machine"),  # of two
+        ("MIG-1", "names a MIG part, and the counter is that of the whole GPU"),
+    ],
+)
+def test_hidden_or_oddly_named_gpus_are_refused_in_words(named_gpus, monkeypatch, visible, words):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(Unavailable, match="use plain indices"):
+    with pytest.raises(Unavailable, match=words):
         ZeusGpu("", device="cuda")
+
+
+@pytest.mark.parametrize(("visible", "index"), [("GPU-77c0-2", 1), ("GPU-8f2b", 2)])
+def test_a_gpu_is_metered_by_its_uuid(named_gpus, monkeypatch, visible, index):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert choose("zeus-gpu", "cuda").shares == f"gpu{index}"
+    assert named_gpus == [str(index)] and os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
 @pytest.mark.parametrize(("change", "words"), [(0.0, "stood still through 10"), (-1000.0, "ran backwards by 1 J")])

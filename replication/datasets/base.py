@@ -75,8 +75,8 @@ class Dataset:
     """A data set whose splits depend on nothing but its own options: never on a run's seed.
 
     A training batch goes from storage to the model by two batched functions on the batch's own device, neither of which
-    waits for it: `inputs = augment(inputs, seen, generator)`, then `inputs, targets = prepare(inputs, targets)`. A batch
-    of validation or test goes through `prepare` alone.
+    waits for it: `inputs = augment(inputs, seen, generator)`, then `inputs, targets = prepare(inputs, targets)`. A
+    batch of validation or test goes through `prepare` alone.
 
     Attributes:
         license: of the data, as their authors state it.

@@ -6,19 +6,15 @@ seconds), none. Sources are never added up across classes: a run has one.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hundredfold.replication.energy import rapl
+from hundredfold.replication.energy import nvml, rapl
+from hundredfold.replication.energy.nvml import Unavailable
 
 NAMES = ("auto", "zeus-gpu", "rapl", "zeus-apple", "estimate", "none")
-
-
-class Unavailable(ValueError):
-    """A source that this machine does not have; the message says why in half a sentence."""
 
 
 @dataclass
@@ -100,20 +96,18 @@ class ZeusGpu(Source):
         import torch
         from zeus.device import get_gpus  # slow to import, so only where a meter is opened
 
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is not None and (visible == "" or not all(p.strip().isdigit() for p in visible.split(","))):
-            raise Unavailable(
-                f"CUDA_VISIBLE_DEVICES={visible!r} hides the GPUs or names them by UUID or MIG part; use plain indices"
-            )
         if not torch.cuda.is_available():
             raise Unavailable("there is no CUDA device")
+        visible = nvml.visible_indices()
         try:
-            self.gpus, self.index = get_gpus(), torch.device(self.device).index or 0
+            with nvml.named_by(visible):
+                self.gpus = get_gpus()
+            self.index = torch.device(self.device).index or 0
             self.start_mj = self._counter_mj()
         except Exception as error:  # Zeus raises its own kind for every cause
             raise Unavailable(f"the GPU has no readable energy counter ({type(error).__name__})") from None
         self.name, self.evidence, self.domains = "zeus-gpu", "measured", (f"gpu{self.index}",)
-        self.shares = f"gpu{visible.split(',')[self.index].strip() if visible else self.index}"
+        self.shares = f"gpu{self.index if visible is None else visible[self.index]}"
 
     def _counter_mj(self) -> float:
         if not self.gpus.supports_get_total_energy_consumption(self.index):

@@ -29,11 +29,14 @@ class Sweep:
     arms: tuple[str, ...]  # overrides of each
     seeds: Count
     seconds: Annotated[float, Within(0, low_open=True)]  # of one run on the reference machine, for the first estimate
+    fixed: Annotated[float, Within(0)] = 0.0  # of these seconds: loading and evaluating, which no budget shortens
     overrides: tuple[str, ...] | None = None  # of all arms; null: what the file sets for a single run
     task: str | None = None  # its name in the report; null: data set and model
 
     def __post_init__(self):
         check_options(self)
+        if self.fixed > self.seconds:
+            raise ValueError(f"fixed={self.fixed:g}: expected at most the {self.seconds:g} seconds of a run")
         if not self.arms:
             raise ValueError("arms=[]: expected at least one arm, such as method=dense")
         if self.task is not None and not re.fullmatch(r"[\w./ -]{1,80}", self.task):
@@ -152,7 +155,8 @@ def _scaled(sweep: Sweep, budget: Budget) -> Sweep | None:
     if not arms:
         return None
     seeds = min(budget.seeds or sweep.seeds, sweep.seeds)
-    return replace(sweep, arms=tuple(arms), seeds=seeds, seconds=sweep.seconds * budget.steps)
+    seconds = sweep.fixed + (sweep.seconds - sweep.fixed) * budget.steps
+    return replace(sweep, arms=tuple(arms), seeds=seeds, seconds=seconds)
 
 
 def _sentence(name: str, budget: Budget, study: Study) -> str:
