@@ -1,32 +1,52 @@
-"""What a study will be able to see, before it runs: from the spread of published runs of its tasks."""
+"""What a study will be able to see and to save, before it runs: from published runs of its tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import formatting, records, statistics
+from hundredfold.analysis.facts.ceiling import fixed_cost_bound
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
 LEVEL = 0.05  # one-sided, of each claim by itself
 
 
-def plan(seeds: Mapping[str, int], root: Path) -> list[str]:
+def published_tasks(names: Collection[str], root: Path) -> dict[str, Task]:
+    """Tasks of these names with the published runs of the largest study that has joules of them.
+
+    Args:
+        root: folder of published studies.
+    """
+    runs = records.studies(root, tasks=names)
+    runs = runs[runs.evidence != "none"]
+    runs = runs[~runs.duplicated(["run_id", "machine", "replicate"])]
+    return {task.name: task for task in Study(_one_study_per_task(runs)).tasks} if len(runs) else {}
+
+
+def plan(seeds: Mapping[str, int], known: Mapping[str, Task]) -> list[str]:
     """A sentence per task: the smallest difference that its seeds show four times out of five, and what more would.
 
     Args:
         seeds: task -> number of seeds that are planned.
-        root: folder of published studies.
+        known: published tasks.
     """
-    runs = records.studies(root, tasks=seeds)
-    runs = runs[runs.evidence != "none"]
-    runs = runs[~runs.duplicated(["run_id", "machine", "replicate"])]
-    known = {task.name: task for task in Study(_one_study_per_task(runs)).tasks} if len(runs) else {}
     return [_sentence(name, count, known.get(name)) for name, count in seeds.items()]
+
+
+def ceilings(known: Mapping[str, Task]) -> dict[str, str]:
+    """Task -> how much a run of as many steps could save if it computed nothing; tasks whose runs tell."""
+    bounds = {name: fixed_cost_bound(task) for name, task in known.items()}
+    return {
+        name: f"no selection saves more than {formatting.quantity(bound, 'ratio')}, what a run without any FLOP would "
+        "(dense networks of several sizes, published)"
+        for name, bound in bounds.items()
+        if bound is not None
+    }
 
 
 def _one_study_per_task(runs: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from hundredfold.analysis.records import published
 from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
 from hundredfold.replication.energy.sources import choose
-from hundredfold.replication.study import tuning
+from hundredfold.replication.study import ceiling, tuning
 from hundredfold.replication.study.engines import Fresh, parsed
 from hundredfold.replication.study.job import Job, Past, expected, past, planned
 from hundredfold.replication.study.queue import run_all
@@ -180,6 +180,12 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
             markup=False,
         )
     seeds = {task: len({job.seed for job in jobs if job.task == task}) for task in dict.fromkeys(j.task for j in jobs)}
-    for sentence in power.plan(seeds, PUBLISHED):
+    known = power.published_tasks(seeds, PUBLISHED)
+    for sentence in power.plan(seeds, known):
         console.print(f"Power: {sentence}.", markup=False)
+    bounds = power.ceilings(known)
+    for task in seeds:
+        bound = bounds.get(task) or ceiling.sentence(next(job.config for job in jobs if job.task == task))
+        if bound is not None:
+            console.print(f"Ceiling: {task}: {bound}.", markup=False)
     console.print(f"Report: {output / PAGE}")

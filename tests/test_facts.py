@@ -98,10 +98,11 @@ def test_carbon_is_joules_times_a_constant(tmp_path):
 def test_a_plan_says_what_its_seeds_can_show(tmp_path):
     made = study(REALISTIC, ["digits/mlp"], noise=0.004)
     report.build(write(made, tmp_path / "r"), tmp_path / "published" / "quick", "quick", plan_of(made))
-    known, one, unknown = power.plan({"digits/mlp": 5, "digits/vit": 1, "topics/gpt": 3}, tmp_path / "published")
+    tasks = power.published_tasks(["digits/mlp", "digits/vit", "topics/gpt"], tmp_path / "published")
+    known, one, unknown = power.plan({"digits/mlp": 5, "digits/vit": 1, "topics/gpt": 3}, tasks)
     assert "5 seeds show" in known and "points and a ratio of" in known and "half a point would take" in known
     assert one == "digits/vit: one seed decides nothing" and "no published runs" in unknown
-    more = power.plan({"digits/mlp": 20}, tmp_path / "published")[0]
+    more = power.plan({"digits/mlp": 20}, tasks)[0]
     assert float(more.split("show ")[1].split()[0]) < float(known.split("show ")[1].split()[0]) / 2
 
 
@@ -130,3 +131,13 @@ def test_the_answer_names_the_least_energy_at_no_loss_and_its_rival(tmp_path):
     matrix = summary.matrix(json.loads(json.dumps(verdicts)))
     (row,) = [line for line in matrix.splitlines() if line.startswith("| digits/mlp | dsc 0.0625")]
     assert "n = 5" in row and row.count("[") == 4  # its own two figures and the small network's
+
+
+def test_a_plan_says_how_much_could_be_saved(tmp_path):
+    made = study(REALISTIC, ["digits/mlp"])
+    report.build(write(made, tmp_path / "r"), tmp_path / "published" / "quick", "quick", plan_of(made))
+    tasks = power.published_tasks(["digits/mlp"], tmp_path / "published")
+    told = power.ceilings(tasks)["digits/mlp"]
+    arms = {arm.label: arm for arm in tasks["digits/mlp"].arms}
+    dense, small = arms["dense"], arms["dense_small 0.03125"]
+    assert float(told.split("more than ")[1].split("x")[0]) > dense.energy.value / small.energy.value

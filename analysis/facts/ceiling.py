@@ -58,4 +58,7 @@ def fixed_cost_bound(task: Task) -> float | None:
     work = [1 / (arm.executed_ratio or 1.0) for arm in networks]
     line = stats.linregress(work, [arm.energy.value for arm in networks])
     dense = next((arm for arm in networks if arm.method == DENSE), None)
-    return float(dense.energy.value / line.intercept) if dense is not None and line.intercept > 0 else None
+    if dense is None or line.intercept <= 0:
+        return None
+    bound, most = dense.energy.value / line.intercept, dense.energy.value / min(arm.energy.value for arm in networks)
+    return float(bound) if bound > most else None  # a network below the line shows that it is none
