@@ -17,7 +17,7 @@ RUN := $(VENV)/bin/python
 COMMAND := $(VENV)/bin/hundredfold
 unexport PYTHONDONTWRITEBYTECODE # the set-up leaves compiling to the first import, which has to be kept
 
-.PHONY: help setup reproduce plan check test reliability calibrate lint types benchmark dashboard readme publish docs lock clean
+.PHONY: help setup reproduce plan check test reliability waits calibrate lint types benchmark dashboard readme publish docs lock clean
 
 help: ## Explain the targets.
 	@echo "Hundredfold: can selective computation train networks on 100 times less energy?"
@@ -49,6 +49,9 @@ test: setup ## Run the whole test suite (WORKERS=2 processes).
 reliability: setup ## Kill runs and sweeps, break folders, disks and counters: what survives (12 minutes).
 	@$(RUN) -m tests.reliability
 	@$(RUN) -m pytest $(PARALLEL) tests/test_command_line.py tests/test_commands.py tests/test_faults.py
+
+waits: setup ## Count how often each method would make the host wait for a GPU (6 minutes, no GPU needed).
+	@$(RUN) -m tests.waits
 
 calibrate: setup ## Judge made-up studies: do intervals cover, do false claims stay rare (30 minutes)?
 	@$(RUN) -m hundredfold.analysis.calibrate

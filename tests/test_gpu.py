@@ -13,6 +13,7 @@ from tests.conformance import small_options
 from tests.on_device import OnDevice, waits
 from tests.pretend_device import pretend_device
 from tests.test_matrix import METHODS, expected_refusals, options
+from tests.waits import PLAIN, UPDATE, counted
 
 REAL = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 SHORT = [
@@ -146,8 +147,18 @@ def test_a_plain_step_does_not_wait_for_the_device(name, pretend):
     assert not waits(METHODS[name](**found), "mlp", pretend).plain
 
 
+@pytest.mark.slow
+def test_no_method_waits_more_often_than_its_budget(pretend):
+    over = {}
+    for name in METHODS:
+        found = counted(name, "mlp", pretend)
+        if found and (found.plain.total() > PLAIN.get(name, 0) or found.update.total() > UPDATE):
+            over[name] = found
+    assert not over
+
+
 def test_the_count_of_waits_sees_those_of_a_choice_per_batch(pretend):
-    plain, _ = waits(METHODS["swat"](), "mlp", pretend)
+    plain, _ = waits(METHODS["meprop"](), "mlp", pretend)
     assert plain and all(place.startswith("methods/") for _, place in plain)
 
 

@@ -66,8 +66,9 @@ def new(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
 def save(figure: Figure, stem: Path) -> None:
     """Write PNG and SVG, byte for byte the same for the same records."""
     with plt.rc_context(SETTINGS):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
         figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
-    figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
     stem.with_suffix(".svg").write_bytes(svg(figure))
 
 
