@@ -96,15 +96,13 @@ class _Network(DataDependent):
     def forward(self, x):
         if self.training or self.views == 1:
             return self.logits(x)
-        same = self._mirrored(x)
-        if self.views == 2:
-            return same
-        wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        high, low = self._mirrored(wide[..., :-2, :-2]), self._mirrored(wide[..., 2:, 2:])
-        return same / 2 + (high + low) / 4
-
-    def _mirrored(self, x):
-        return (self.logits(x) + self.logits(x.flip(-1))) / 2
+        views, weights = [x], [1.0]
+        if self.views == 6:
+            wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
+            views, weights = [x, wide[..., :-2, :-2], wide[..., 2:, 2:]], [0.5, 0.25, 0.25]
+        both = torch.cat([*views, *(view.flip(-1) for view in views)])
+        parts = self.logits(both).chunk(2 * len(views))
+        return sum(weight / 2 * part for weight, part in zip(2 * weights, parts, strict=True))
 
     def logits(self, x):
         x = self.groups(self.whitening(x))
