@@ -20,7 +20,8 @@ SIZE, TOKENS = 2048, 128  # of the layer that is shown
 
 def tables(folder: Path) -> str:
     """Every benchmark that was made, as sections of Markdown."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    paths = [*sorted(folder.glob("*.json")), *folder.parent.glob("gpu/card.json")]
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     parts = [section(found[name]) for name, section in SECTIONS.items() if name in found]
     return "\n\n".join(parts)
 
@@ -79,7 +80,15 @@ def curve(data: dict[str, Any]) -> str:
     )
 
 
-SECTIONS = {"overhead": overhead, "layers": layers, "steps": steps, "methods": methods, "curve": curve}
+def card(data: dict[str, Any]) -> str:
+    rows = pd.DataFrame(data["rows"]).fillna({"code": -1})
+    table = pd.DataFrame({"block": rows.block, "step": rows.step, "seconds": rows.seconds.round(1),
+                          "exit code": rows.code.astype(int).astype(str).replace("-1", "–"),
+                          "said last": rows.said})  # fmt: skip
+    return f"## First minutes on {data['environment']['device']}\n\n" + _markdown(table, None)
+
+
+SECTIONS = {"card": card, "overhead": overhead, "layers": layers, "steps": steps, "methods": methods, "curve": curve}
 
 
 def _markdown(table: pd.DataFrame, index: str | None) -> str:

@@ -297,11 +297,27 @@ def wandb_(where: str | None, online: bool, project: str, report: Path | None, r
 @click.argument("names", nargs=-1)
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Of the repetitions; 0.1 for a quick look.")
 @click.option("--output", type=Path, default=Path("results/benchmark"), show_default=True, help="Folder of the JSON.")
-def bench(names: tuple[str, ...], scale: float, output: Path) -> None:
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What is timed.")
+def bench(names: tuple[str, ...], scale: float, output: Path, device: str) -> None:
     """Time what the framework and the methods cost.
 
-    NAMES are of loop, methods, layers, steps, data (all five by default) and curve, which takes an hour of a core.
+    NAMES are of loop, methods, layers, steps, data (all five by default) and curve, which takes an hour of a core; of
+    layers and steps on a GPU.
     """
     from hundredfold.replication.benchmark.all import benchmark
 
-    benchmark(names, scale, output)
+    benchmark(names, scale, output, device)
+
+
+@commands.command()
+@click.argument("blocks", nargs=-1)
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What is tried.")
+@click.option("--output", type=Path, default=Path("results/gpu"), show_default=True, help="Folder of all that is left.")
+def card(blocks: tuple[str, ...], device: str, output: Path) -> int:
+    """Try out a GPU for the first time: 25 minutes.
+
+    BLOCKS are of facts, runs and kernels, all by default; each step has its own limit, and a table is left.
+    """
+    from hundredfold.replication.benchmark.card import card
+
+    return card(blocks, device, output)

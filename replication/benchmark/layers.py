@@ -1,9 +1,10 @@
 """One linear layer, forward and backward, with selected weights: every back end here and the peers that are installed.
 
-The ideal is the dense time times the density. Peers: SparseProp (Nikdan et al. 2023, arXiv:2302.04852), PyTorch's CSR
-(two sparse products and one sampled product), SciPy (two sparse products; the weight gradient is gathered by NumPy,
-since it has no sampled product). PyTorch's BSR multiplies forward only and is listed so. A peer that is not installed
-is left out, and the table shows a dash.
+The ideal is the dense time times the density. On a GPU everything is bfloat16, blocks have 64 or 128 weights a side,
+and the peers are PyTorch's BSR (forward only) and stk (Gale et al. 2022, arXiv:2211.15841), whose kernels megablocks
+uses. On a CPU the peers are SparseProp (Nikdan et al. 2023, arXiv:2302.04852), PyTorch's CSR (two sparse products and
+one sampled product), SciPy (two sparse products; the weight gradient is gathered by NumPy, since it has no sampled
+product), and BSR again. A peer that is not installed is left out, and the table shows a dash.
 """
 
 from __future__ import annotations
@@ -19,16 +20,26 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from hundredfold.methods.dynamic.block_dst import expand
+from hundredfold.methods.execution.kernels.semi_structured import SemiStructured
 from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
 from hundredfold.methods.execution.storage.csr import CsrLinear
-from hundredfold.replication.benchmark.measure import console, interleaved, save
+from hundredfold.methods.products import Product, Selection
+from hundredfold.replication.benchmark.measure import console, interleaved, joules_of, save
+from hundredfold.replication.energy.sources import choose
 
 DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-CASES = ((2048, 128), (2048, 32), (2048, 512), (512, 128))  # inputs = outputs, tokens
-BLOCK = 32  # side of the blocks of block_sparse
+CASES = {  # device -> inputs = outputs, tokens
+    "cpu": ((2048, 128), (2048, 32), (2048, 512), (512, 128)),
+    "cuda": ((2048, 16384), (4096, 8192)),
+}
+BLOCK = {"cpu": 32, "cuda": 64}  # side of the blocks of block_sparse
+STK_BLOCK = 128  # the only one that it takes
 REPEATS = 11
 THREADS = 2
-PEERS = ("sparseprop", "torch csr", "scipy", "torch bsr (forward only)")
+NAMES = {  # device -> columns: back ends here, then peers
+    "cpu": ("compact", "csr", "block_sparse", "sparseprop", "torch csr", "scipy", "torch bsr (forward only)"),
+    "cuda": ("compact", "block_sparse", "semi_structured", "stk", "torch bsr (forward only)"),
+}
 
 Step = Callable[[], object]
 
@@ -78,21 +89,78 @@ def sparseprop_step(weight: Tensor, x: Tensor, dy: Tensor) -> Step | None:
     return module_step(SparseLinear(weight), x, dy)
 
 
-def candidates(size: int, tokens: int, density: float) -> dict[str, Step]:
-    """Every way to run one layer at one density, by name."""
+def stk_step(weight: Tensor, x: Tensor, dy: Tensor) -> Step | None:
+    """The published GPU kernels for blocks of 128; None where they are not installed."""
+    try:
+        import stk
+    except ImportError:
+        return None
+    sparse = stk.ops.to_sparse(weight, STK_BLOCK)
+    x = x.detach()
+    return lambda: (stk.ops.dds(x, sparse.t()), stk.ops.dds(dy, sparse), stk.ops.sdd(dy.T, x, sparse))
+
+
+def semi_structured_step(weight: Tensor, x: Tensor, dy: Tensor) -> Step:
+    """Two of four weights: compressed anew for the forward product, as training has to; dense products of gradients."""
+    mask = torch.zeros_like(weight, dtype=torch.bool).view(-1, 4)
+    mask[:, :2] = True
+    selection, kernel = Selection(right=mask.view_as(weight)), SemiStructured(weight.device)
+    x = x.detach()
+    return lambda: (kernel.run(Product.FORWARD, x, weight, selection), dy @ weight, dy.T @ x)
+
+
+def blocks_of(size: int, side: int, density: float) -> Tensor:
+    """Weights that exist, bool [size, size]: so many random blocks."""
+    blocks = torch.zeros((size // side) ** 2, dtype=torch.bool)
+    blocks[torch.randperm(len(blocks))[: max(1, round(density * len(blocks)))]] = True
+    return expand(blocks.view(size // side, -1), (size, size), side)
+
+
+def places_of(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero().flatten()
+
+
+def on_a_gpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
+    """Every way to run one layer at one density on a GPU, by name."""
+    torch.manual_seed(0)
+    kind = {"device": "cuda", "dtype": torch.bfloat16}
+    x, dy = torch.randn(tokens, size, **kind).requires_grad_(), torch.randn(tokens, size, **kind)
+    side = max(8, round(size * math.sqrt(density) / 8) * 8)
+    small_x, small_dy = torch.randn(tokens, side, **kind).requires_grad_(), torch.randn(tokens, side, **kind)
+    dense = nn.Linear(size, size, bias=False, **kind)
+    mask = blocks_of(size, BLOCK["cuda"], density).cuda()
+    weight, places = (dense.weight * mask).detach(), places_of(mask)
+    bsr = weight.to_sparse_bsr((BLOCK["cuda"],) * 2)
+    coarse = blocks_of(size, STK_BLOCK, density).cuda()
+    return {
+        "dense": module_step(dense, x, dy),
+        "compact": module_step(nn.Linear(side, side, bias=False, **kind), small_x, small_dy),
+        "block_sparse": module_step(BlockSparseLinear("layer", weight, None, places, places), x, dy),
+        "semi_structured": semi_structured_step(dense.weight.detach(), x, dy) if density == 0.5 else None,
+        "stk": stk_step((dense.weight * coarse).detach(), x, dy),
+        "torch bsr (forward only)": lambda: bsr @ x.detach().T,
+    }
+
+
+def candidates(size: int, tokens: int, density: float, device: str = "cpu") -> dict[str, Step]:
+    """Every way to run one layer at one density on a device, by name; those that are there."""
+    found = on_a_gpu(size, tokens, density) if device == "cuda" else on_a_cpu(size, tokens, density)
+    return {name: step for name, step in found.items() if step is not None}
+
+
+def on_a_cpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
+    """Every way to run one layer at one density on a CPU, by name."""
     torch.manual_seed(0)
     x, dy = torch.randn(tokens, size, requires_grad=True), torch.randn(tokens, size)
     dense = nn.Linear(size, size, bias=False)
     mask = torch.rand(size, size) < density
     weight = (dense.weight * mask).detach()
-    places = mask.flatten().nonzero().flatten()
+    places = places_of(mask)
     side = max(8, round(size * math.sqrt(density) / 8) * 8)
     small_x, small_dy = torch.randn(tokens, side, requires_grad=True), torch.randn(tokens, side)
-    blocks = torch.zeros(size // BLOCK * (size // BLOCK), dtype=torch.bool)
-    blocks[torch.randperm(len(blocks))[: max(1, round(density * len(blocks)))]] = True
-    blocked = expand(blocks.view(size // BLOCK, -1), (size, size), BLOCK)
-    block_places = blocked.flatten().nonzero().flatten()
-    steps = {
+    blocked = blocks_of(size, BLOCK["cpu"], density)
+    block_places = places_of(blocked)
+    steps: dict[str, Step | None] = {
         "dense": module_step(dense, x, dy),
         "compact": module_step(nn.Linear(side, side, bias=False), small_x, small_dy),
         "csr": module_step(CsrLinear("layer", weight, None, places, places), x, dy),
@@ -101,9 +169,9 @@ def candidates(size: int, tokens: int, density: float) -> dict[str, Step]:
         "torch csr": torch_csr_step(weight, x, dy),
         "scipy": scipy_step(weight, x, dy),
     }
-    bsr = (dense.weight * blocked).detach().to_sparse_bsr((BLOCK, BLOCK))
+    bsr = (dense.weight * blocked).detach().to_sparse_bsr((BLOCK["cpu"],) * 2)
     steps["torch bsr (forward only)"] = lambda: bsr @ x.detach().T
-    return {name: step for name, step in steps.items() if step is not None}
+    return steps
 
 
 def ideal(name: str, size: int, density: float) -> float:
@@ -113,30 +181,31 @@ def ideal(name: str, size: int, density: float) -> float:
     return 1.0 if name == "dense" else 1 / density
 
 
-def main(scale: float, folder: Path) -> None:
+def main(scale: float, folder: Path, device: str = "cpu") -> None:
     """Time every case, print one table each, save all."""
     torch.set_num_threads(THREADS)
-    repeats = max(3, round(REPEATS * scale))
-    console.print(f"layers: {len(CASES)} cases x {len(DENSITIES)} densities, about {repeats * 25:.0f} s")
+    repeats, cases, names = max(3, round(REPEATS * scale)), CASES[device], NAMES[device]
+    source = choose("auto", device)
+    console.print(f"layers on {device}: {len(cases)} cases x {len(DENSITIES)} densities, about {repeats * 25:.0f} s")
     rows = []
-    for size, tokens in CASES:
+    for size, tokens in cases:
         table = Table("density", "ideal", "dense ms", title=f"{size} x {size}, {tokens} tokens: dense over")
-        for name in table_names():
+        for name in names:
             table.add_column(name)
         for density in DENSITIES:
-            timings = interleaved(candidates(size, tokens, density), repeats)
+            found = candidates(size, tokens, density, device)
+            timings = interleaved(found, repeats)
+            spent = {name: joules_of(step, source, scale) for name, step in found.items()}
             dense = timings["dense"]
             rows += [
                 {"size": size, "tokens": tokens, "density": density, "name": name, "ideal": ideal(name, size, density)}
                 | {"speedup": dense.wall_s / t.wall_s, "cpu_speedup": dense.cpu_s / t.cpu_s}
+                | {"joules": spent[name], "evidence": source.evidence}
                 | t._asdict()
                 for name, t in timings.items()
             ]
-            speeds = [f"{dense.wall_s / timings[n].wall_s:.1f}" if n in timings else "-" for n in table_names()]
+            speeds = [f"{dense.wall_s / timings[n].wall_s:.1f}" if n in timings else "-" for n in names]
             table.add_row(f"{density:g}", f"{1 / density:.0f}", f"{1e3 * dense.wall_s:.1f}", *speeds)
         console.print(table)
-    save(folder / "layers.json", {"repeats": repeats, "rows": rows}, threads=THREADS)
-
-
-def table_names() -> tuple[str, ...]:
-    return ("compact", "csr", "block_sparse", *PEERS)
+    name = "layers.json" if device == "cpu" else f"layers-{device}.json"
+    save(folder / name, {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 
+from hundredfold.replication.energy.sources import Source
 from hundredfold.replication.environment import collect
 
+METERED_S = 1.0  # of repeated calls: ten steps of a counter that steps every tenth of a second
 console = Console()
 
 
@@ -48,6 +50,18 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int, warmup:
             ended = time.perf_counter(), time.process_time()
             samples[name].append([(b - a) / counts[name] for a, b in zip(start, ended, strict=True)])
     return {name: _summary(values) for name, values in samples.items()}
+
+
+def joules_of(call: Callable[[], object], source: Source, scale: float = 1.0) -> float | None:
+    """Joules of one call: the mean over `METERED_S` seconds of them; None where the source counts none."""
+    source.synchronize()
+    before, begin, count = source.joules(), time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - begin < METERED_S * scale:
+        call()
+        count += 1
+    source.synchronize()
+    after = source.joules()
+    return None if before is None or after is None else (after - before) / count
 
 
 def _synchronize() -> None:

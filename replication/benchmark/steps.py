@@ -82,7 +82,9 @@ def step_of(model: nn.Module, x: Tensor, y: Tensor, session: Session | None = No
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True) if session is None else session.optimizer
 
     def step():
-        cross_entropy(model if compiled is None else compiled, x, y, "mean").backward()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type != "cpu"):
+            loss = cross_entropy(model if compiled is None else compiled, x, y, "mean")
+        loss.backward()
         optimizer.step() if session is None else session.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -100,13 +102,14 @@ def compact(model: nn.Module, density: float) -> nn.Module:
     return small
 
 
-def candidates(case: Case) -> dict[str, tuple[nn.Module, Callable]]:
-    """Every way to take the step, by name."""
+def candidates(case: Case, device: str = "cpu") -> dict[str, tuple[nn.Module, Callable]]:
+    """Every way to take the step on a device, by name; stored weights on a CPU alone."""
     torch.manual_seed(0)
     full = create("model", registry("model"), case.model, **case.options).build(case.spec)
     if any(isinstance(m, nn.Conv2d) for m in full.modules()):
         full.to(memory_format=torch.channels_last)
-    x, y = batch_of(case)
+    full.to(device)
+    x, y = (part.to(device) for part in batch_of(case))
     small = compact(full, case.unit_density)
     found = {"dense": (full, step_of(full, x, y)), "compact": (small, step_of(small, x, y))}
     for name, model in (("dense, compiled", full), ("compact, compiled", small)):
@@ -118,7 +121,7 @@ def candidates(case: Case) -> dict[str, tuple[nn.Module, Callable]]:
             console.print(f"{case.model} {name}: not measured ({type(error).__name__})")
             continue
         found[name] = model, step
-    for density in case.weight_densities:
+    for density in case.weight_densities if device == "cpu" else ():
         model = copy.deepcopy(full)
         optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
         session = Session(model, RandomErk(density=density), optimizer, total_steps=10**9, storage="csr")
@@ -132,15 +135,15 @@ def state_bytes(model: nn.Module) -> int:
     return sum(16 * p.numel() for p in model.parameters()) + sum(index.nbytes for index in indices)
 
 
-def main(scale: float, folder: Path) -> None:
+def main(scale: float, folder: Path, device: str = "cpu") -> None:
     """Time every case, print a table, save all."""
     torch.set_num_threads(THREADS)
     repeats = max(3, round(REPEATS * scale))
-    console.print(f"steps: {len(CASES)} models, about {60 + repeats * 25:.0f} s")
+    console.print(f"steps on {device}: {len(CASES)} models, about {60 + repeats * 25:.0f} s")
     table = Table("model", "step", "ms", "CPU ms", "dense over", "by CPU time", "ideal", "of the ideal", "state")
     rows = []
     for title, case in CASES.items():
-        found = candidates(case)
+        found = candidates(case, device)
         flops = {name: executed_flops(step) for name, (_, step) in found.items() if "compiled" not in name}
         flops |= {name: flops[name.split(",")[0]] for name in found if "compiled" in name}
         timings = interleaved({name: step for name, (_, step) in found.items()}, repeats)
@@ -160,4 +163,5 @@ def main(scale: float, folder: Path) -> None:
             )  # fmt: skip
             title = ""
     console.print(table)
-    save(folder / "steps.json", {"repeats": repeats, "rows": rows}, threads=THREADS)
+    name = "steps.json" if device == "cpu" else f"steps-{device}.json"
+    save(folder / name, {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)
