@@ -19,6 +19,7 @@ import pandas as pd
 from hundredfold.analysis import formatting, markers, records
 from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
+PARTS = ("characters=", "fold=")  # of a text, which are no part of an arm's name
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
 # Of runs on one text that are compared; such a study takes days, in which a machine may start anew.
@@ -48,7 +49,7 @@ class Point:
     """One configuration on a text, over its seeds.
 
     Attributes:
-        runs: those that finished with a known energy, by seed.
+        runs: those that finished with a known energy, by seed, or where the text has folds by the one held out.
     """
 
     def __init__(self, name: str, runs: pd.DataFrame):
@@ -77,8 +78,10 @@ class Point:
         return {run.Index: run for run in self.runs.itertuples()}
 
     def at(self, seed: int) -> Any | None:
-        """The run that stands for a seed."""
-        return next(iter(self.by_seed.values())) if self.deterministic else self.by_seed.get(seed)
+        """The run that stands for a seed, or that has the same fold."""
+        if self.deterministic and len(self.by_seed) == 1:
+            return next(iter(self.by_seed.values()))
+        return self.by_seed.get(seed)
 
 
 class Frontier:
@@ -90,8 +93,9 @@ class Frontier:
 
     def __init__(self, name: str, runs: pd.DataFrame):
         self.name, self.runs = name, runs
-        groups = runs.groupby(["model", "label"], sort=True)
-        self.points = sorted((Point(_named(*key), group) for key, group in groups), key=lambda point: point.joules)
+        names = [_named(model, label) for model, label in zip(runs.model, runs.label, strict=True)]
+        groups = runs.assign(seed=runs.fold.fillna(runs.seed).astype(int)).groupby(names, sort=True)
+        self.points = sorted((Point(name, group) for name, group in groups), key=lambda point: point.joules)
 
     @property
     def look_ups(self) -> list[Point]:
@@ -169,7 +173,7 @@ def _text_name(dataset: str, characters: float) -> str:
 def _named(model: str, label: str) -> str:
     """Model and what sets the arm apart, without the groups of its options."""
     words = [word.rpartition(".")[2] if "=" not in word else _option(word) for word in label.split(" ")]
-    kept = [word for word in words if word and word != "dense" and not word.startswith("characters=")]
+    kept = [word for word in words if word and word != "dense" and not word.startswith(PARTS)]
     return " ".join([model, *kept])
 
 

@@ -74,6 +74,7 @@ COLUMNS = {
     "config": "config",
     "budget": "config.budget",
     "characters": "config.dataset.characters",
+    "fold": "config.dataset.fold",
     "platform": "environment.platform",
     "python": "environment.python",
     "started": "environment.started",
@@ -86,6 +87,7 @@ NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "loa
 NUMBERS += [
     "text_predictions",
     "characters",
+    "fold",
     "total_parameters",
     "active_parameters",
     "scheduled_updates",

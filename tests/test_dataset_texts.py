@@ -10,6 +10,7 @@ import torch
 from hundredfold.replication import tokenizer
 from hundredfold.replication.datasets import _shards, _wikitext
 from hundredfold.replication.datasets.shakespeare import Shakespeare
+from hundredfold.replication.datasets.shakespeare_folds import ShakespeareFolds
 from hundredfold.replication.datasets.token_shards import TokenShards
 from hundredfold.replication.datasets.wikitext2 import WikiText2
 from hundredfold.replication.datasets.wikitext103 import WikiText103
@@ -223,3 +224,20 @@ def test_mistakes_in_preparing_are_one_sentence(root, sources):
     (root / "token_shards" / "tokens.json").write_text("{")
     with pytest.raises(ValueError, match="tokens.json is damaged; prepare the tokens again"):
         TokenShards().training()
+
+
+def test_folds_of_shakespeare_hold_out_other_tenths_and_the_last_is_the_usual_split():
+    folds = [ShakespeareFolds(context=100, fold=fold) for fold in range(5)]
+    if not folds[0].present():
+        pytest.skip("needs tiny Shakespeare")
+    usual, last = Shakespeare(context=100), folds[4]
+    for mine, theirs in zip((*last.training(), last.test()), (*usual.training(), usual.test()), strict=True):
+        assert torch.equal(mine.inputs, theirs.inputs) and torch.equal(mine.targets, theirs.targets)
+    whole = usual.training()[0].inputs.numel()
+    tests = [fold.test().inputs for fold in folds]
+    for fold, test in zip(folds, tests, strict=True):
+        train, validation = fold.training()
+        assert abs(train.inputs.numel() - whole) < 300 and abs(validation.inputs.numel() - test.numel()) < 300
+        text = "".join(map(chr, train.inputs.flatten().tolist()))
+        assert "".join(map(chr, test[5].tolist())) not in text
+    assert len({tuple(test[0].tolist()) for test in tests}) == 5

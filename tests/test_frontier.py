@@ -125,3 +125,16 @@ def test_several_methods_each_get_every_verdict(tmp_path):
     assert {v.claim.method for v in found if v.claim.by_method} == {"mine", "yours", "theirs"}
     assert sum(v.claim.name == "any_saving" and v.word == "supported" for v in found) == 3
     assert np.all([v.claim.method == "mine" for v in claims.judge(study, ["mine"]) if v.claim.by_method])
+
+
+def test_folds_of_a_text_are_paired_and_stand_for_seeds(tmp_path):
+    def made(model, joules, loss, fold):
+        one = run(model, joules, loss + fold, name=f" dataset.fold={fold}")
+        return one | {"config": one["config"] | {"dataset": {"characters": None, "fold": fold}}}
+
+    both = [made(*arm, fold) for arm in (("mixing", 10, 1.4), ("lstm", 100, 1.5)) for fold in range(5)]
+    _, found = text(tmp_path, both)
+    mixing, lstm = found.points
+    assert (mixing.name, len(mixing.runs), lstm.name, len(lstm.runs)) == ("mixing", 5, "lstm", 5)
+    gap, refused = found.gap(mixing, lstm)
+    assert gap.tolist() == pytest.approx([0.1] * 5) and refused == ()
