@@ -14,7 +14,7 @@ from hundredfold.analysis.schema import MEASURED, SCHEMA_VERSION
 
 TASKS = {"digits/mlp": "accuracy", "digits/vit": "accuracy", "topics/gpt": "loss", "topics/llama": "loss"}
 EDGES = 6
-CONFIG = {"budget": 1.0, "dataset": {"characters": None}, "recipe": {"steps": 300, "batch_size": 64}}
+CONFIG = {"budget": 1.0, "dataset": {"characters": None, "fold": None}, "recipe": {"steps": 300, "batch_size": 64}}
 CODE = dict.fromkeys(("data", "model", "execution", "loop"), "c" * 8)
 
 
