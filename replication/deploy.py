@@ -1,7 +1,8 @@
 """`hundredfold deploy`: trained networks as they would be used, and what a prediction of each costs.
 
 Networks are timed in turns, so that a slow minute of the machine meets all of them. A prediction is one example: an
-image or a window of text. A token that is generated without a cache of earlier ones costs as much as a window.
+image or a window of text. A language model that can go on from what it has read (`continued`) generates the second half
+of a window too, one token after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from hundredfold.replication.run import alone
 BATCHES = (1, 256)  # examples at once
 ROUND_S = 0.3  # of one network and batch in one turn
 ROUNDS = 5
+GENERATED = "a token"  # in the place of a batch: one token is generated
 LARGEST_FILE = 2**31 - 2**20  # of ONNX; weights of more lie beside it
 
 
@@ -63,7 +65,8 @@ def deploy(names: Sequence[str], results: Path, output: Path, *, onnx: bool, sou
     kept = [read_record(folder) for folder in folders]
     examples = [_examples(record["config"], max(BATCHES)) for record in kept]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    seconds = len(names) * len(BATCHES) * rounds * ROUND_S
+    seconds = sum(len(_calls(network, inputs)) for network, inputs in zip(networks, examples, strict=True)) * rounds
+    seconds *= ROUND_S
     console.print(f"Timing {len(names)} networks, about {seconds:.0f} s. Energy: {meter.name} ({meter.evidence}).")
     torch.set_num_threads(kept[0]["config"]["trainer"]["threads"])
     with alone(meter):
@@ -80,7 +83,8 @@ def deploy(names: Sequence[str], results: Path, output: Path, *, onnx: bool, sou
         for batch, one in cost.items():
             first = (record["label"], f"{parameters:,}", f"{size:,}") if batch == BATCHES[0] else ("", "", "")
             last = exported if batch == BATCHES[0] else ""
-            table.add_row(*map(Text, (*first, str(batch), *_figures(one, batch, rounds), last)))
+            count = 1 if batch == GENERATED else int(batch)
+            table.add_row(*map(Text, (*first, str(batch), *_figures(one, count, rounds), last)))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if len({record["task"] for record in kept}) > 1:
         print("The networks are of different tasks:", ", ".join(dict.fromkeys(record["task"] for record in kept)))
@@ -103,16 +107,38 @@ def _examples(config: dict[str, Any], count: int) -> Tensor:
     return inputs.repeat(-(-count // len(inputs)), *[1] * (inputs.ndim - 1))[:count]
 
 
+def _calls(network: nn.Module, inputs: Tensor) -> dict[int | str, tuple[Callable[[], object], int]]:
+    """What is timed of a network: batch, or GENERATED -> a call, and how many predictions or tokens count as one."""
+    found: dict[int | str, tuple[Callable[[], object], int]] = {
+        batch: (lambda batch=batch: network(inputs[:batch]), 1) for batch in BATCHES
+    }
+    if hasattr(network, "continued"):
+        half = inputs.shape[1] // 2
+        found[GENERATED] = (lambda: generate(network, inputs[:1, : inputs.shape[1] - half], half), half)
+    return found
+
+
 @torch.no_grad()
-def _timed(networks: list[nn.Module], examples: list[Tensor], meter: Source, rounds: int) -> list[dict[int, Cost]]:
-    costs: list[dict[int, Cost]] = [{batch: Cost([], None) for batch in BATCHES} for _ in networks]
+def generate(network: Any, tokens: Tensor, count: int) -> Tensor:
+    """The likeliest tokens after some [1, L], one by one, long [count]; every earlier one is read once."""
+    found, (logits, memory) = [], network.continued(tokens)
+    for _ in range(count - 1):
+        found.append(logits.argmax(-1))
+        logits, memory = network.continued(found[-1][:, None], memory)
+    return torch.cat([*found, logits.argmax(-1)])
+
+
+@torch.no_grad()
+def _timed(networks: list[nn.Module], examples: list[Tensor], meter: Source, rounds: int) -> list[dict[Any, Cost]]:
+    timed = [_calls(network, inputs) for network, inputs in zip(networks, examples, strict=True)]
+    costs = [{batch: Cost([], None) for batch in one} for one in timed]
     for turn in range(rounds + 1):  # the first warms up
-        for network, inputs, cost in zip(networks, examples, costs, strict=True):
-            for batch in BATCHES:
+        for what, cost in zip(timed, costs, strict=True):
+            for batch, (call, parts) in what.items():
                 calls, before, start = 0, meter.joules(), time.perf_counter()
                 while calls == 0 or time.perf_counter() - start < ROUND_S:
-                    network(inputs[:batch])
-                    calls += 1
+                    call()
+                    calls += parts
                 seconds, drawn = (time.perf_counter() - start) / calls, meter.joules()
                 if turn:
                     joules = None if drawn is None else (cost[batch].joules or 0.0) + (drawn - before) / calls

@@ -20,6 +20,11 @@ class CausalLM(nn.Module):
     def forward(self, tokens):
         return self.lm_head(self.body(input_ids=tokens, use_cache=False)[0])
 
+    def continued(self, tokens, memory=None):
+        """Logits of the token after these [B, C], and what to hand over with the tokens that follow them."""
+        output = self.body(input_ids=tokens, past_key_values=memory, use_cache=True)
+        return self.lm_head(output[0][:, -1]), output.past_key_values
+
 
 def fresh_linear(inputs, outputs, bias, std):
     """Make a linear layer as transformers initialises one: normal weights of deviation `std`, zero bias."""

@@ -29,6 +29,11 @@ class GruLM(nn.Module):
         self.state = state if self.carried else None
         return self.lm_head(h)
 
+    def continued(self, tokens, memory=None):
+        """Logits of the token after these [B, C], and what to hand over with the tokens that follow them."""
+        h, memory = self.rnn(self.embedding(tokens), memory)
+        return self.lm_head(h[:, -1]), memory
+
 
 @dataclass(frozen=True)
 class Gru(Model):
