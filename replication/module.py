@@ -32,6 +32,7 @@ from hundredfold.replication.streams import stream
 
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
+COMPILE_MODES = {"cuda": "reduce-overhead"}  # a step as one graph, which the host starts once
 SEEN = 5000  # first training examples that a network's first weights may be computed from
 
 
@@ -147,15 +148,17 @@ class TrainingModule(L.LightningModule):
         version, told, traffic = -1, time.perf_counter(), 0.0
         self.model.train()
         for step, (inputs, targets, rows) in zip(range(start, stop), self.examples(start, stop), strict=True):
-            if self.compiled is None and self.compile_from is not None and step >= self.compile_from:
-                self.compiled = torch.compile(self.model)
+            compiles = self.compiled is None and self.compile_from is not None and step >= self.compile_from
+            if compiles:
+                self.compiled = torch.compile(self.model, mode=COMPILE_MODES.get(self.device_of_run.type))
             if session.version != version:
                 version, parameters = session.version, session.dense_parameters()
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
             inputs, targets = (inputs, targets) if ready else prepare(inputs, targets)
-            losses[step - start] = session.backward(inputs, targets, rows)
+            with self.meter.phase("warmup") if compiles else contextlib.nullcontext():  # the compiler runs in this step
+                losses[step - start] = session.backward(inputs, targets, rows)
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
             session.step()

@@ -351,6 +351,7 @@ def test_the_learning_rate_rises_and_ends_at_zero():
 def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
     eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
     assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
+    assert compiled["time"]["phases_cpu_s"]["warmup"] > 0 and not eager["time"]["phases_cpu_s"].get("warmup")
     assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
 
 
