@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,8 +66,8 @@ def deploy(names: Sequence[str], results: Path, output: Path, *, onnx: bool, sou
     kept = [read_record(folder) for folder in folders]
     examples = [_examples(record["config"], max(BATCHES)) for record in kept]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    seconds = sum(len(_calls(network, inputs)) for network, inputs in zip(networks, examples, strict=True)) * rounds
-    seconds *= ROUND_S
+    calls = sum(len(_calls(network, inputs)) for network, inputs in zip(networks, examples, strict=True))
+    seconds = calls * rounds * ROUND_S
     console.print(f"Timing {len(names)} networks, about {seconds:.0f} s. Energy: {meter.name} ({meter.evidence}).")
     torch.set_num_threads(kept[0]["config"]["trainer"]["threads"])
     with alone(meter):
@@ -110,7 +111,7 @@ def _examples(config: dict[str, Any], count: int) -> Tensor:
 def _calls(network: nn.Module, inputs: Tensor) -> dict[int | str, tuple[Callable[[], object], int]]:
     """What is timed of a network: batch, or GENERATED -> a call, and how many predictions or tokens count as one."""
     found: dict[int | str, tuple[Callable[[], object], int]] = {
-        batch: (lambda batch=batch: network(inputs[:batch]), 1) for batch in BATCHES
+        batch: (partial(network, inputs[:batch]), 1) for batch in BATCHES
     }
     if hasattr(network, "continued"):
         half = inputs.shape[1] // 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def hidden(model: nn.Module) -> Iterator[nn.Parameter]:
     """Weights of linear layers and convolutions between the inputs and the output: neither embeddings nor the head."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d) or is_conv1d(m)]
-    for layer in layers[:-1]:
-        yield layer.weight
+    yield from (cast(nn.Parameter, layer.weight) for layer in layers[:-1])
 
 
 class Muon(torch.optim.AdamW):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -123,7 +124,7 @@ def places_of(mask: Tensor) -> Tensor:
 def on_a_gpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
     """Every way to run one layer at one density on a GPU, by name."""
     torch.manual_seed(0)
-    kind = {"device": "cuda", "dtype": torch.bfloat16}
+    kind: dict[str, Any] = {"device": "cuda", "dtype": torch.bfloat16}
     x, dy = torch.randn(tokens, size, **kind).requires_grad_(), torch.randn(tokens, size, **kind)
     side = max(8, round(size * math.sqrt(density) / 8) * 8)
     small_x, small_dy = torch.randn(tokens, side, **kind).requires_grad_(), torch.randn(tokens, side, **kind)

@@ -36,7 +36,8 @@ class Behaviour(NamedTuple):
 
 def watch(source: Source, seconds: float, work: Callable[[], object] | None = None) -> Trace:
     """Read a counter for some seconds, at rest or between pieces of work."""
-    trace, begin = [], time.perf_counter()
+    trace: Trace = []
+    begin = time.perf_counter()
     while (now := time.perf_counter() - begin) < seconds or len(trace) < 2:
         trace.append((now, source.joules() or 0.0))
         work() if work is not None else time.sleep(PAUSE_S)

@@ -70,6 +70,8 @@ class Whitening(nn.Module):
         self.register_buffer("weight", nn.init.orthogonal_(torch.empty(2 * size, size)).view(-1, channels, SIDE, SIDE))
         self.bias = nn.Parameter(torch.zeros(2 * size))
 
+    weight: Tensor
+
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Take the directions from standardised images [N, C, H, W]."""
