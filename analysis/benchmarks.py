@@ -31,7 +31,17 @@ def overhead(data: dict[str, Any]) -> str:
     return (
         "## What the framework costs\n\nA step of the suite over one of a plain loop, CPU seconds, the smallest model "
         f"(two layers of 32 units), Lightning and meter included: {median(ratios):.2f} (from {min(ratios):.2f} to "
-        f"{max(ratios):.2f} over {len(ratios)} blocks)."
+        f"{max(ratios):.2f} over {len(ratios)} blocks).{_metering(data)}"
+    )
+
+
+def _metering(data: dict[str, Any]) -> str:
+    if "metering" not in data:
+        return ""
+    ratios = data["metering"]
+    return (
+        f" Metering alone, with its thread and its ledger: {median(ratios):.3f} (from {min(ratios):.3f} to "
+        f"{max(ratios):.3f})."
     )
 
 

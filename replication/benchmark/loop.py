@@ -6,6 +6,7 @@ side includes Lightning's Trainer, the session, the meter and its ledger; evalua
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -27,19 +28,24 @@ from hundredfold.replication.run import fit
 STEPS, BLOCKS = 2000, 4
 
 
-def new_module(steps: int, folder: Path) -> TrainingModule:
+def new_module(steps: int, folder: Path, source: str = "estimate") -> TrainingModule:
     overrides = ["method=dense_small", "method.density=0.03125", f"recipe.steps={steps}", "trainer.segments=5"]
     experiment = compose(overrides)
-    meter = Meter(choose("estimate", "cpu", 10.0), Ledger(folder / "energy.jsonl"))
+    meter = Meter(choose(source, "cpu", 10.0), Ledger(folder / "energy.jsonl"))
     return TrainingModule(experiment, experiment.dataset.spec(), *experiment.dataset.training(), meter)
 
 
-def suite_seconds(steps: int) -> float:
-    """CPU seconds of one run of the suite without its evaluations."""
+def suite_seconds(steps: int, source: str = "estimate", metered: bool = True) -> float:
+    """CPU seconds of one run of the suite without its evaluations.
+
+    Args:
+        metered: with the thread that reads the counter every second, as in every run.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        module = new_module(steps, Path(folder))
+        module = new_module(steps, Path(folder), source)
         start = time.process_time()
-        fit(module, Path(folder), checkpoint_every_s=1e9)
+        with module.meter.beating() if metered else contextlib.nullcontext():
+            fit(module, Path(folder), checkpoint_every_s=1e9)
         spent = time.process_time() - start
         phases = module.meter.totals().phases_cpu_s
         module.meter.close()
@@ -74,7 +80,7 @@ def main(scale: float, folder: Path) -> None:
     """Print the ratio with its spread, and save it with the machine's description."""
     prepare(threads=1)
     steps = max(50, round(STEPS * scale))
-    console.print(f"loop: {4 * BLOCKS} blocks of {steps} steps, about {BLOCKS * steps * 0.006:.0f} s")
+    console.print(f"loop: {8 * BLOCKS} blocks of {steps} steps, about {BLOCKS * steps * 0.012:.0f} s")
     suite_seconds(50), plain_seconds(50)  # first use of every kernel
     ratios: list[float] = []
     times: dict[str, list[float]] = {"suite": [], "plain": []}
@@ -88,4 +94,12 @@ def main(scale: float, folder: Path) -> None:
         table.add_row(name, *(f"{1e3 * f(values):.3f}" for f in (statistics.median, min, max)))
     console.print(table)
     console.print(f"suite over plain: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
-    save(folder / "overhead.json", {"steps": steps, "ratios": ratios, "cpu_s_per_step": times}, threads=1)
+    metering = [
+        (metered(), bare(), bare(), metered())
+        for _ in range(BLOCKS)
+        for metered, bare in [(lambda: suite_seconds(steps), lambda: suite_seconds(steps, "none", metered=False))]
+    ]
+    meters = [(a + d) / (b + c) for a, b, c, d in metering]
+    console.print(f"metered over not: median {statistics.median(meters):.4f}, {min(meters):.4f} to {max(meters):.4f}")
+    result = {"steps": steps, "ratios": ratios, "cpu_s_per_step": times, "metering": meters}
+    save(folder / "overhead.json", result, threads=1)
