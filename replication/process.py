@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 
@@ -19,13 +20,14 @@ def check_device(device: str) -> None:
 
 
 def prepare(threads: int) -> None:
-    """Fix the threads, keep freed memory, and ask for CUDA without searching for a driver library.
+    """Fix the threads, keep freed memory, ask for CUDA without searching for a driver library, and quiet Lightning.
 
     Without the second a step pays page faults for every large tensor, since glibc returns buffers of a megabyte to
     the kernel at once. Without the third every step of an optimizer tries to open NVML, because Lightning switches
     PyTorch's check over to it for the sake of processes that fork later; this one has forked already.
     """
     torch.set_num_threads(threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

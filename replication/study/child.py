@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import sys
@@ -26,7 +25,6 @@ for group in GROUPS:
     registry(group)  # imports every method, model and data set
 for component in COMPONENTS:
     environment.component(component)  # known before any run is forked
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
 
 
