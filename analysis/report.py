@@ -43,6 +43,7 @@ from hundredfold.analysis.frontier import table as frontier_table
 from hundredfold.analysis.plots import benchmark, style
 from hundredfold.analysis.plots import frontier as frontier_plot
 from hundredfold.analysis.schema import STATUSES
+from hundredfold.analysis.statistics import NOT_MEASURED
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
@@ -248,6 +249,8 @@ def _answer(study: Study, verdicts: list[Verdict], published: list[papers.Outcom
         return [
             f"{sentence} {conditions(study.frontiers[0])}" if i == 0 else sentence for i, sentence in enumerate(found)
         ]
+    if all(verdict.word == NOT_MEASURED for verdict in verdicts) and (alone := summary.dense_alone(study)):
+        return [alone]
     return [summary.answer([wording.as_data(verdict) for verdict in verdicts]).replace("**", "")]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from hundredfold.analysis import formatting, markers
 from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
 from hundredfold.analysis.statistics import Estimate, Interval
+from hundredfold.analysis.study import Study
 
 
 def answer(verdicts: list[dict[str, Any]]) -> str:
@@ -41,6 +42,19 @@ def answer(verdicts: list[dict[str, Any]]) -> str:
     gained = f" 2 points more: supported on {held} of {len(gains)}." if gains else ""
     caps = "; ".join(dict.fromkeys(cap for v in both for cap in v["caps"]))
     return f"{head} {told} {saving}{small}.{gained}" + (f" Indicative: {caps}." if caps else "")
+
+
+def dense_alone(study: Study) -> str:
+    """What the best dense network of every task reached, and with how much energy; empty without one."""
+    found = []
+    for task in study.tasks:
+        if task.dense is not None and task.dense.quality.n:
+            quality = formatting.quantity(task.dense.quality.value, task.metric)
+            unit = "%" if task.metric == "accuracy" else "nats"
+            joules = task.dense.energy.value
+            spent = "" if joules is None else f" with {formatting.number(joules)} J"
+            found.append(f"{quality.removesuffix(' %')} {unit} on {task.name}{spent} ({task.dense.label})")
+    return f"No method is judged here. The best dense networks reached {'; '.join(found)}." if found else ""
 
 
 LOSSES = {"points": CLAIM.region.low, "nats": (CLAIM.loss_region or CLAIM.region).low}  # what counts as no loss
