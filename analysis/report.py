@@ -209,6 +209,8 @@ def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
 def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], about: About) -> dict[str, Any]:
     runs = study.runs
     counts = runs.status.value_counts()
+    told = [verdict for group in _by_claim(verdicts) if _is_measured(group) for verdict in group]
+    silent = [group[0].claim.title for group in _by_claim(verdicts) if not _is_measured(group)]
     published = papers.of_study(papers.load(), suite, runs)
     return {
         "suite": suite,
@@ -219,8 +221,9 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "first_line": provenance.first_line(runs),
         "answer": _answer(study, verdicts, published),
         "published": [papers_page.section(beside) for beside in papers_page.tables(published)],
-        "groups": _groups(verdicts),
-        "claims": [_claim(group) for group in _by_claim(verdicts)],
+        "groups": _groups(told),
+        "claims": [_claim(group) for group in _by_claim(told)],
+        "unmeasured": list(dict.fromkeys(silent)),
         "first_run": runs.started.min(),
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},
         "planned": study.planned,
@@ -263,6 +266,11 @@ def _groups(verdicts: list[Verdict]) -> list[dict[str, Any]]:
         found = groups.setdefault(key, {"method": key[0], "tasks": key[1], "claims": []})
         found["claims"].append(_claim(group))
     return list(groups.values())
+
+
+def _is_measured(group: list[Verdict]) -> bool:
+    """Whether a claim is measured on some task: a card that says nothing else is left out."""
+    return any(verdict.word != NOT_MEASURED or verdict.rows for verdict in group)
 
 
 def _by_claim(verdicts: list[Verdict]) -> Iterable[list[Verdict]]:
