@@ -118,8 +118,10 @@ class Frontier:
 
     @property
     def best_dense(self) -> Point | None:
-        """The dense network of least loss, at whatever energy; chosen on the validation text."""
-        return min(self.dense, key=lambda point: point.mean("text_validation_loss"), default=None)
+        """The dense network of least loss, at whatever energy; chosen on the validation text, of all folds if any."""
+        most = max((len(point.runs) for point in self.dense), default=0) if self.runs.fold.notna().any() else 0
+        whole = [point for point in self.dense if len(point.runs) >= most]
+        return min(whole, key=lambda point: point.mean("text_validation_loss"), default=None)
 
     def ratio(self, arm: Point) -> Ratio:
         """Energy of the cheapest dense network that reaches the arm's loss, over the arm's energy."""
@@ -129,7 +131,7 @@ class Frontier:
         refused = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
         if not rivals:
             return Ratio(None, False, refused)
-        reached = [point.joules for point in rivals if point.loss <= arm.loss]
+        reached = [point.joules for point in rivals if _behind(arm, point) <= 0]
         joules = min(reached) if reached else max(point.joules for point in rivals)
         return Ratio(joules / arm.joules, not reached, refused)
 
@@ -154,6 +156,13 @@ class Frontier:
             if own is not None and reason is None:
                 values.append(run.text_loss - own.text_loss)
         return np.array(values, dtype=float), tuple(dict.fromkeys(refused))
+
+
+def _behind(arm: Point, other: Point) -> float:
+    """Mean loss of a network less an arm's, at the seeds or folds that both have; of all where they share none."""
+    own = {seed: arm.at(seed) for seed in other.by_seed}
+    shared = [other.by_seed[seed].text_loss - run.text_loss for seed, run in own.items() if run is not None]
+    return float(np.mean(shared)) if shared else other.loss - arm.loss
 
 
 def frontiers(runs: pd.DataFrame) -> list[Frontier]:

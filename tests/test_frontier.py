@@ -138,3 +138,16 @@ def test_folds_of_a_text_are_paired_and_stand_for_seeds(tmp_path):
     assert (mixing.name, len(mixing.runs), lstm.name, len(lstm.runs)) == ("mixing", 5, "lstm", 5)
     gap, refused = found.gap(mixing, lstm)
     assert gap.tolist() == pytest.approx([0.1] * 5) and refused == ()
+
+
+def test_a_network_of_one_fold_is_compared_on_that_fold(tmp_path):
+    def made(model, joules, loss, fold, name=""):
+        one = run(model, joules, loss, name=f"{name} dataset.fold={fold}")
+        return one | {"config": one["config"] | {"dataset": {"characters": None, "fold": fold}}}
+
+    easy, hard = 1.0, 2.0  # losses of two folds
+    arms = [made("mixing", 10, easy, 0), made("mixing", 10, hard, 1), made("lstm", 100, easy + 0.1, 0)]
+    arms += [made("lstm", 100, hard + 0.1, 1), made("lstm", 2000, hard - 0.1, 1, " recipe.steps=7")]
+    _, found = text(tmp_path, arms)
+    assert found.ratio(frontier.plain(found)).text == "200x"  # though 1.9 is above the mean of both folds
+    assert found.best_dense.name == "lstm"  # the one that was tried on both
