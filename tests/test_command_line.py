@@ -179,7 +179,7 @@ MISTAKES = {
     "model.dropout=1": "model.dropout=1: expected a fraction in [0, 1)",
     "model.activation=step": "model.activation='step': expected one of relu",
     "model=vit model.heads=3": "model.heads=3: expected a divisor of dim=64",
-    "recipe=nope": "recipe=nope: unknown; choose one of cifar10-mlp",
+    "recipe=nope": "recipe=nope: unknown; choose one of cifar10-airbench",
     "recipe=digits-mlpp": "recipe=digits-mlpp: unknown, did you mean digits-mlp?",
     "recipe=digits-vit": "recipe=digits-vit: trains dataset=digits model=vit, not dataset=digits model=mlp",
     "recipe=cifar10-resnet18": "recipe=cifar10-resnet18: trains dataset=cifar10 model=resnet18",

@@ -146,7 +146,7 @@ class Samples(Part):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.example_losses = state["example_losses"]
-        self.trace = [] if state["trace"] is None else list(state["trace"].cpu())
+        self.trace = [] if state["trace"] is None else list(state["trace"])
 
 
 class Tokens(Part):
