@@ -125,7 +125,11 @@ def load(results: Path, reuse: Path | None = None) -> pd.DataFrame:
     Raises:
         ValueError: no such folder, no records in it, or a record that cannot be read.
     """
-    results = Path(results)
+    with _no_collection():
+        return _load(Path(results), reuse)
+
+
+def _load(results: Path, reuse: Path | None) -> pd.DataFrame:
     columns = _read_all(results)
     public = None if reuse is None else published(reuse)
     if not columns["run_id"] and public is None:
@@ -153,7 +157,8 @@ def _read_all(results: Path) -> dict[str, list[Any]]:
 
 
 def _read_folders(folders: list[Path]) -> dict[str, list[Any]]:
-    return _read([path for folder in folders for path in _records(folder)])
+    with _no_collection():
+        return _read([path for folder in folders for path in _records(folder)])
 
 
 def _records(folder: Path, leave: Path | None = None) -> list[Path]:
@@ -171,21 +176,22 @@ def _read(paths: list[Path]) -> dict[str, list[Any]]:
     """The columns of some records; a value that many records share is kept once."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     known: dict[Any, Any] = {}
-    with _no_collection():
-        for path in paths:
-            for name, value in flatten(check.read(path)).items():
-                columns[name].append(known.setdefault(value, value) if isinstance(value, str) else value)
+    for path in paths:
+        for name, value in flatten(check.read(path)).items():
+            columns[name].append(known.setdefault(value, value) if isinstance(value, str) else value)
     return columns
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Look for no cycles meanwhile: there are none, and the search goes over all that was read, again and again."""
+    """Look for no cycles in what is read, now or later: there are none, and the search would go over all of it again
+    and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if enabled:
             gc.enable()
 
