@@ -50,7 +50,7 @@ reliability: setup ## Kill runs and sweeps, break folders, disks and counters: w
 	@$(RUN) -m tests.reliability
 	@$(RUN) -m pytest $(PARALLEL) tests/test_command_line.py tests/test_commands.py tests/test_faults.py
 
-waits: setup ## Count how often each method would make the host wait for a GPU (6 minutes, no GPU needed).
+waits: setup ## Count how often each method would make the host wait for a GPU (4 minutes, no GPU needed).
 	@$(RUN) -m tests.waits
 
 calibrate: setup ## Judge made-up studies: do intervals cover, do false claims stay rare (30 minutes)?
