@@ -131,7 +131,7 @@ class Frontier:
         refused = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
         if not rivals:
             return Ratio(None, False, refused)
-        reached = [point.joules for point in rivals if _behind(arm, point) <= 0]
+        reached = [point.joules for point in rivals if self._behind(arm, point) <= 0]
         joules = min(reached) if reached else max(point.joules for point in rivals)
         return Ratio(joules / arm.joules, not reached, refused)
 
@@ -157,12 +157,10 @@ class Frontier:
                 values.append(run.text_loss - own.text_loss)
         return np.array(values, dtype=float), tuple(dict.fromkeys(refused))
 
-
-def _behind(arm: Point, other: Point) -> float:
-    """Mean loss of a network less an arm's, at the seeds or folds that both have; of all where they share none."""
-    own = {seed: arm.at(seed) for seed in other.by_seed}
-    shared = [other.by_seed[seed].text_loss - run.text_loss for seed, run in own.items() if run is not None]
-    return float(np.mean(shared)) if shared else other.loss - arm.loss
+    def _behind(self, arm: Point, other: Point) -> float:
+        """Mean loss of a network less an arm's, at the seeds or folds that both have; of all where they share none."""
+        shared, _ = self.gap(arm, other)
+        return float(np.mean(shared)) if len(shared) else other.loss - arm.loss
 
 
 def frontiers(runs: pd.DataFrame) -> list[Frontier]:

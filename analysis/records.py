@@ -152,7 +152,7 @@ def _read_all(results: Path) -> dict[str, list[Any]]:
     if len(folders) < MANY:
         return _read(_records(results))
     parts = parallel.each(_read_folders, [folders[i : i + MANY] for i in range(0, len(folders), MANY)])
-    parts.append(_read([path for path in _records(results, leave=results / "runs")]))
+    parts.append(_read(_records(results, leave=results / "runs")))
     return {name: list(itertools.chain.from_iterable(part[name] for part in parts)) for name in COLUMNS}
 
 
@@ -261,7 +261,7 @@ def published(root: Path) -> pd.DataFrame:
 
 def _save_csv(plain: pd.DataFrame, path: Path) -> None:
     """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    texts = [c for c in plain if c not in OBJECTS and plain[c].map(lambda cell: isinstance(cell, str)).any()]
+    texts = [c for c in plain.select_dtypes(exclude=["number", "bool"]) if c not in OBJECTS]
     safe = {c: plain[c].map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
             for c in texts}  # fmt: skip
     plain.assign(**safe).to_csv(path, index=False)

@@ -209,8 +209,9 @@ def _figure(title: str, caption: str, stem: Path) -> dict[str, str]:
 def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], about: About) -> dict[str, Any]:
     runs = study.runs
     counts = runs.status.value_counts()
-    told = [verdict for group in _by_claim(verdicts) if _is_measured(group) for verdict in group]
-    silent = [group[0].claim.title for group in _by_claim(verdicts) if not _is_measured(group)]
+    by_claim = list(_by_claim(verdicts))
+    told = [group for group in by_claim if _is_measured(group)]
+    silent = [group[0].claim.title for group in by_claim if not _is_measured(group)]
     published = papers.of_study(papers.load(), suite, runs)
     return {
         "suite": suite,
@@ -221,8 +222,8 @@ def _study(study: Study, suite: str, results: Path, verdicts: list[Verdict], abo
         "first_line": provenance.first_line(runs),
         "answer": _answer(study, verdicts, published),
         "published": [papers_page.section(beside) for beside in papers_page.tables(published)],
-        "groups": _groups(told),
-        "claims": [_claim(group) for group in _by_claim(told)],
+        "groups": _groups([verdict for group in told for verdict in group]),
+        "claims": [_claim(group) for group in told],
         "unmeasured": list(dict.fromkeys(silent)),
         "first_run": runs.started.min(),
         "counts": {status: int(counts.get(status, 0)) for status in STATUSES},

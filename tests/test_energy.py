@@ -11,6 +11,7 @@ from hundredfold.replication.energy import sources
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
+from hundredfold.replication.environment import collect
 from hundredfold.replication.run import metering_lock
 
 
@@ -241,3 +242,13 @@ def test_the_environment_is_complete_and_tells_no_host_name():
     assert facts["temperature_c"] is None and facts["device_key"] != collect("cpu", 2, "float32")["device_key"]
     text = json.dumps(facts) + machine_id()
     assert os.uname().nodename not in text or len(os.uname().nodename) < 4
+
+
+def test_a_part_of_a_gpu_has_a_name_in_the_record_and_no_limits_of_its_own(named_gpus, monkeypatch):
+    import torch
+
+    part = types.SimpleNamespace(name="H100 MIG 1g")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: part)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+    found = collect("cuda", 1, "bfloat16")
+    assert (found["device"], found["power_limit_w"], found["tf32"]) == ("H100 MIG 1g", None, None)

@@ -60,10 +60,11 @@ class Experts(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         probabilities = self.router(rows).float().softmax(-1)
         gate, chosen = probabilities.topk(self.top, dim=-1)
-        order = chosen.flatten().argsort(stable=True)
+        expert = chosen.flatten()
+        order = expert.argsort(stable=True)
         token = order // self.top
-        counts = F.one_hot(chosen.flatten(), self.experts).sum(0)  # nobody waits for an accelerator to count
-        y = self._experts(rows[token], counts, chosen.flatten()[order])
+        counts = F.one_hot(expert, self.experts).sum(0)  # nobody waits for an accelerator to count
+        y = self._experts(rows[token], counts, expert[order])
         y = y * (self.experts * gate.flatten()[order, None]).to(y.dtype)
         out = torch.zeros(len(rows), y.shape[1], dtype=y.dtype, device=y.device).index_add(0, token, y)
         out = out if self.bias is None else out + self.bias.to(out.dtype)

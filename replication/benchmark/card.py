@@ -94,11 +94,11 @@ def card(blocks: tuple[str, ...], device: str, output: Path) -> int:
     todo = [step for step in steps(device, output) if step.block in (blocks or BLOCKS)]
     console.print(f"{len(todo)} steps on {device}, at most {sum(step.limit_s for step in todo) / 60:.0f} minutes")
     path, rows = output / "card.json", []
+    about = collect(device, 1, "bfloat16" if device == "cuda" else "float32")
     output.mkdir(parents=True, exist_ok=True)
     for step in todo:
         console.print(f"{step.block}: {step.name}, at most {step.limit_s:g} s", markup=False)
         rows.append(perform(step))
-        about = collect(device, 1, "bfloat16" if device == "cuda" else "float32")
         path.write_text(json.dumps({"rows": rows, "environment": about}, indent=1) + "\n")  # whatever comes next
     table = Table("block", "step", "s", "exit code", "said last")
     for row in rows:

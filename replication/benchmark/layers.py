@@ -25,7 +25,7 @@ from hundredfold.methods.execution.kernels.semi_structured import SemiStructured
 from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
 from hundredfold.methods.execution.storage.csr import CsrLinear
 from hundredfold.methods.products import Product, Selection
-from hundredfold.replication.benchmark.measure import console, interleaved, joules_of, save
+from hundredfold.replication.benchmark.measure import console, file_of, interleaved, joules_of, save
 from hundredfold.replication.energy.sources import choose
 
 DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -117,6 +117,11 @@ def blocks_of(size: int, side: int, density: float) -> Tensor:
     return expand(blocks.view(size // side, -1), (size, size), side)
 
 
+def side_of(size: int, density: float) -> int:
+    """Of a dense layer of as many weights: a multiple of 8."""
+    return max(8, round(size * math.sqrt(density) / 8) * 8)
+
+
 def places_of(mask: Tensor) -> Tensor:
     return mask.flatten().nonzero().flatten()
 
@@ -126,7 +131,7 @@ def on_a_gpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
     torch.manual_seed(0)
     kind: dict[str, Any] = {"device": "cuda", "dtype": torch.bfloat16}
     x, dy = torch.randn(tokens, size, **kind).requires_grad_(), torch.randn(tokens, size, **kind)
-    side = max(8, round(size * math.sqrt(density) / 8) * 8)
+    side = side_of(size, density)
     small_x, small_dy = torch.randn(tokens, side, **kind).requires_grad_(), torch.randn(tokens, side, **kind)
     dense = nn.Linear(size, size, bias=False, **kind)
     mask = blocks_of(size, BLOCK["cuda"], density).cuda()
@@ -157,7 +162,7 @@ def on_a_cpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
     mask = torch.rand(size, size) < density
     weight = (dense.weight * mask).detach()
     places = places_of(mask)
-    side = max(8, round(size * math.sqrt(density) / 8) * 8)
+    side = side_of(size, density)
     small_x, small_dy = torch.randn(tokens, side, requires_grad=True), torch.randn(tokens, side)
     blocked = blocks_of(size, BLOCK["cpu"], density)
     block_places = places_of(blocked)
@@ -178,7 +183,7 @@ def on_a_cpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
 def ideal(name: str, size: int, density: float) -> float:
     """Speed-up that the skipped multiplications allow."""
     if name == "compact":
-        return (size / max(8, round(size * math.sqrt(density) / 8) * 8)) ** 2
+        return (size / side_of(size, density)) ** 2
     return 1.0 if name == "dense" else 1 / density
 
 
@@ -208,5 +213,4 @@ def main(scale: float, folder: Path, device: str = "cpu") -> None:
             speeds = [f"{dense.wall_s / timings[n].wall_s:.1f}" if n in timings else "-" for n in names]
             table.add_row(f"{density:g}", f"{1 / density:.0f}", f"{1e3 * dense.wall_s:.1f}", *speeds)
         console.print(table)
-    name = "layers.json" if device == "cpu" else f"layers-{device}.json"
-    save(folder / name, {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)
+    save(file_of(folder, "layers", device), {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)

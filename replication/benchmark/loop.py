@@ -26,6 +26,7 @@ from hundredfold.replication.process import prepare
 from hundredfold.replication.run import fit
 
 STEPS, BLOCKS = 2000, 4
+METERED, BARE = ("estimate", True), ("none", False)  # source, and whether its thread reads it
 
 
 def new_module(steps: int, folder: Path, source: str = "estimate") -> TrainingModule:
@@ -94,12 +95,10 @@ def main(scale: float, folder: Path) -> None:
         table.add_row(name, *(f"{1e3 * f(values):.3f}" for f in (statistics.median, min, max)))
     console.print(table)
     console.print(f"suite over plain: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
-    metering = [
-        (metered(), bare(), bare(), metered())
-        for _ in range(BLOCKS)
-        for metered, bare in [(lambda: suite_seconds(steps), lambda: suite_seconds(steps, "none", metered=False))]
-    ]
-    meters = [(a + d) / (b + c) for a, b, c, d in metering]
+    meters = []
+    for _ in range(BLOCKS):
+        first, *bare, last = (suite_seconds(steps, *how) for how in (METERED, BARE, BARE, METERED))
+        meters.append((first + last) / sum(bare))
     console.print(f"metered over not: median {statistics.median(meters):.4f}, {min(meters):.4f} to {max(meters):.4f}")
     result = {"steps": steps, "ratios": ratios, "cpu_s_per_step": times, "metering": meters}
     save(folder / "overhead.json", result, threads=1)

@@ -82,6 +82,11 @@ def _summary(values: list[list[float]]) -> Timing:
     return Timing(statistics.median(wall), low, high, statistics.median(cpu for _, cpu in values))
 
 
+def file_of(folder: Path, name: str, device: str) -> Path:
+    """Where the figures of a device lie."""
+    return folder / (f"{name}.json" if device == "cpu" else f"{name}-{device}.json")
+
+
 def save(path: Path, result: dict, *, threads: int, device: str = "cpu") -> None:
     """Write a benchmark's figures with the description of the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from hundredfold.methods.execution.session import Session
 from hundredfold.methods.execution.units.groups import find_units
 from hundredfold.methods.execution.units.store import UnitStore
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.replication.benchmark.measure import console, interleaved, save
+from hundredfold.replication.benchmark.measure import console, file_of, interleaved, save
 from hundredfold.replication.config import registry
 from hundredfold.replication.datasets.base import DataSpec
 from hundredfold.replication.registry import create
@@ -163,5 +163,4 @@ def main(scale: float, folder: Path, device: str = "cpu") -> None:
             )  # fmt: skip
             title = ""
     console.print(table)
-    name = "steps.json" if device == "cpu" else f"steps-{device}.json"
-    save(folder / name, {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)
+    save(file_of(folder, "steps", device), {"repeats": repeats, "rows": rows}, threads=THREADS, device=device)

@@ -24,14 +24,13 @@ class ShakespeareFolds(Shakespeare):
     def read_training(self):
         start, middle, end = self._held_out()
         tokens = _tokens(data_root())
-        training = torch.cat([tokens[:start], tokens[end:]]) if end < len(tokens) else tokens[:start]
-        return self.windows(training), self.windows(tokens[start:middle], self.eval_windows)
+        training = torch.cat([tokens[: int(len(tokens) * start)], tokens[int(len(tokens) * end) :]])
+        return self.windows(training), self._windows(start, middle, self.eval_windows)
 
     def read_test(self):
         _, middle, end = self._held_out()
-        return self.windows(_tokens(data_root())[middle:end], self.eval_windows)
+        return self._windows(middle, end, self.eval_windows)
 
     def _held_out(self):
-        """Where the held-out tenth begins, its second half begins, and it ends."""
-        count, fifth = len(_tokens(data_root())), 1 / FOLDS
-        return tuple(int(count * (self.fold + part) * fifth) for part in (0.5, 0.75, 1.0))
+        """Where the held-out tenth begins, its second half begins, and it ends: fractions of the text."""
+        return tuple((self.fold + part) / FOLDS for part in (0.5, 0.75, 1.0))

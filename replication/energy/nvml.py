@@ -49,12 +49,18 @@ def named_by(indices: list[int] | None) -> Iterator[None]:
 
 
 def facts() -> dict[str, Any]:
-    """Name, driver, limits and state of the GPU that this process uses, for the record's environment."""
+    """Name, driver, limits and state of the GPU that this process uses, for the record's environment.
+
+    Of a MIG part, whose limits are those of the whole GPU, the name alone.
+    """
     import pynvml
     import torch
 
+    try:
+        visible = visible_indices()
+    except Unavailable:
+        return {"device": torch.cuda.get_device_properties(0).name}
     pynvml.nvmlInit()
-    visible = visible_indices()
     handle = pynvml.nvmlDeviceGetHandleByIndex(0 if visible is None else visible[0])
     return {
         "device": torch.cuda.get_device_properties(0).name,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -63,8 +64,8 @@ def behaviour(source: Source, idle: Trace, busy: Trace) -> Behaviour:
         begin = time.perf_counter()
         source.joules()
         cost.append(time.perf_counter() - begin)
-    changes = [t for (_, before), (t, after) in zip(busy, busy[1:], strict=False) if after != before]
-    gaps = [after - before for before, after in zip(changes, changes[1:], strict=False)]
+    changes = [t for (_, before), (t, after) in pairwise(busy) if after != before]
+    gaps = [after - before for before, after in pairwise(changes)]
     rest, at_work = mean_watts(idle), mean_watts(busy)
     return Behaviour(statistics.median(cost), statistics.median(gaps) if gaps else None, rest, at_work,
                      _lag(busy, rest, at_work))  # fmt: skip

@@ -134,7 +134,7 @@ def weights(dy: Tensor, x: Tensor, row_of: Tensor, column_of: Tensor, side: int)
     """Gradients of the blocks, float32 [n, b, b], of dy [T, G] and x [T, F]; the places of the blocks are [n]."""
     out = x.new_empty(len(row_of), side, side, dtype=torch.float32)
     _weights_kernel[(len(row_of),)](
-        dy, x.contiguous(), out, row_of, column_of, len(x), dy.shape[1], x.shape[1], TOKENS, side, _wide(x)
+        dy.contiguous(), x.contiguous(), out, row_of, column_of, len(x), dy.shape[1], x.shape[1], TOKENS, side, _wide(x)
     )
     return out
 

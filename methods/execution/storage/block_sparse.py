@@ -34,8 +34,9 @@ class BlockSparseLinear(SparseLinear):
             if bool((counts == side * side).all()):
                 self.side = side
                 self.block_row, self.block_column = blocks // self.in_features, blocks % self.in_features
-                self.by_row = block_products.grouped(self.block_row, self.out_features // side)
-                self.by_column = block_products.grouped(self.block_column, self.in_features // side)
+                if block_products.usable(self.block_row, side):
+                    self.by_row = block_products.grouped(self.block_row, self.out_features // side)
+                    self.by_column = block_products.grouped(self.block_column, self.in_features // side)
                 return
         raise ValueError(
             f"storage 'block_sparse': the weights of {self.name} {list(self.shape)} do not form blocks with a side of "
@@ -72,29 +73,20 @@ class _BlockProducts(torch.autograd.Function):
     def backward(ctx, dy: Tensor):
         x, values = ctx.saved_tensors
         layer = ctx.layer
-        if block_products.usable(dy, layer.side):
-            return *_by_kernels(ctx, dy.contiguous(), x, values, layer), None
-        pieces = _pieces(dy, layer.block_row, layer.side)
+        by_kernels = block_products.usable(dy, layer.side)
+        pieces = None if by_kernels else _pieces(dy, layer.block_row, layer.side)
         dx = grad = None
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[0] and by_kernels:
+            dx = block_products.rows(dy, values, *layer.by_column, layer.block_row, layer.in_features, False)
+        elif ctx.needs_input_grad[0]:
             dx = _summed(pieces @ values, layer.block_column, layer.in_features)
         if ctx.needs_input_grad[1] and layer.wants_dense_grad:
             grad = layer.add_dense_grad((dy.T @ x).to(ctx.values_dtype))
+        elif ctx.needs_input_grad[1] and by_kernels:
+            grad = block_products.weights(dy, x, layer.block_row, layer.block_column, layer.side).to(ctx.values_dtype)
         elif ctx.needs_input_grad[1]:
             grad = (pieces.mT @ _pieces(x, layer.block_column, layer.side)).to(ctx.values_dtype)
         return dx, grad, None
-
-
-def _by_kernels(ctx, dy: Tensor, x: Tensor, values: Tensor, layer: BlockSparseLinear) -> tuple:
-    """Both gradients by kernels that compute the blocks alone."""
-    dx = grad = None
-    if ctx.needs_input_grad[0]:
-        dx = block_products.rows(dy, values, *layer.by_column, layer.block_row, layer.in_features, False)
-    if ctx.needs_input_grad[1] and layer.wants_dense_grad:
-        grad = layer.add_dense_grad((dy.T @ x).to(ctx.values_dtype))
-    elif ctx.needs_input_grad[1]:
-        grad = block_products.weights(dy, x, layer.block_row, layer.block_column, layer.side).to(ctx.values_dtype)
-    return dx, grad
 
 
 def _pieces(x: Tensor, which: Tensor, side: int) -> Tensor:
