@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 
 from hundredfold.analysis.schema import SCHEMA_VERSION
 from hundredfold.methods.base import Method
+from hundredfold.methods.execution.parts import Part
 from hundredfold.methods.execution.parts.weights import can_store, check_storage
+from hundredfold.methods.execution.session import check_ranks
 from hundredfold.methods.options import CountOrZero, Fraction, Within, check_options
 from hundredfold.replication.datasets.base import Dataset
 from hundredfold.replication.environment import machine_id
@@ -32,6 +34,7 @@ GROUPS = {
 }
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
 NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s", "keep")}
+ADDED = {"trainer": {"ranks": 1}}  # options that came later: at these values a run is what it was without them
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Trainer:
     channels_last: bool = True  # memory layout of convolutions
     compile: bool = False  # by torch.compile, from the step on after which the method changes nothing more
     keep: bool = False  # the trained network, as network.safetensors beside the record
+    ranks: Annotated[int, Within(1, 64, what="a whole number")] = 1  # processes that share every batch
 
     def __post_init__(self):
         check_options(self)
@@ -97,6 +101,7 @@ class Experiment:
         object.__setattr__(self, "recipe", replace(self.recipe, **self.method.recipe))
         parts = self.method.parts()
         check_storage(self.trainer.storage, self.method.name(), parts)
+        self._check_ranks(parts)
         fine = {part.selects for part in parts if not part.compiles}
         if self.recipe.optimizer == "muon" and self.stores and any(part.selects == "weights" for part in parts):
             raise ValueError(
@@ -120,6 +125,14 @@ class Experiment:
                         f"dataset={name_of(type(self.dataset))} gives {spec.kind}"
                     )
 
+    def _check_ranks(self, parts: list[Part]) -> None:
+        count, size = self.trainer.ranks, self.recipe.batch_size
+        check_ranks(count, self.trainer.storage, self.method.name(), parts)
+        if size % count:
+            raise ValueError(f"trainer.ranks={count}: does not divide recipe.batch_size={size} into equal shares")
+        if count > 1 and self.trainer.device == "mps":
+            raise ValueError(f"trainer.ranks={count}: share no device mps; use trainer.ranks=1")
+
     def _check_learner(self) -> None:
         """Refuse what a model that learns by itself has no use for."""
         name = name_of(type(self.model))
@@ -130,6 +143,8 @@ class Experiment:
             )
         if self.trainer.device != "cpu":
             raise ValueError(f"model={name}: runs on the CPU; use trainer.device=cpu")
+        if self.trainer.ranks > 1:
+            raise ValueError(f"model={name}: learns in one process; use trainer.ranks=1")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -206,8 +221,12 @@ def run_id(config: dict[str, Any]) -> str:
     identity = {"schema_version": SCHEMA_VERSION}
     for group in SCIENTIFIC:
         value = config[group]
-        hidden = NOT_SCIENTIFIC.get(group, ())
-        identity[group] = {k: v for k, v in value.items() if k not in hidden} if isinstance(value, dict) else value
+        hidden, added = NOT_SCIENTIFIC.get(group, ()), ADDED.get(group, {})
+        identity[group] = (
+            {k: v for k, v in value.items() if k not in hidden and not (k in added and v == added[k])}
+            if isinstance(value, dict)
+            else value
+        )
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning as L
 
 from hundredfold.methods.base import Method
-from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.session import Session, check_reducer
 
 
 class SessionCallback(L.Callback):
@@ -24,6 +24,7 @@ class SessionCallback(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if len(trainer.optimizers) != 1:
             raise ValueError(f"SessionCallback works with one optimizer, and this module has {len(trainer.optimizers)}")
+        check_reducer(self.method.name(), self.method.parts())
         steps = self.total_steps or int(trainer.estimated_stepping_batches)
         self.session = Session(
             pl_module, self.method, trainer.optimizers[0], total_steps=steps, seed=self.seed

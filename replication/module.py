@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.base import Diverged
+from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.loss import cross_entropy
 from hundredfold.methods.execution.session import Session
 from hundredfold.methods.execution.storage.choice import prepare_storage
 from hundredfold.methods.views import Batch
 from hundredfold.replication.config import Experiment
 from hundredfold.replication.datasets.base import DataSpec, Seen, Split
-from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.meter import Meter, together
 from hundredfold.replication.models.base import DataDependent, Learner
 from hundredfold.replication.optimizer import BYTES_PER_PARAMETER, make_optimizer
 from hundredfold.replication.scoring import evaluate
@@ -119,7 +120,7 @@ class TrainingModule(L.LightningModule):
 
     def training_step(self, segment: tuple[int, int], index: int) -> None:
         start, stop = int(segment[0]), int(segment[1])
-        torch.manual_seed(stream(self.experiment.seed, "dropout", start))
+        torch.manual_seed(stream(self.experiment.seed, self._own("dropout"), start))
         take = self.learn_steps if isinstance(self.model, Learner) else self.train_steps
         with self.meter.phase("train"):
             losses = take(start, stop)
@@ -132,12 +133,12 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["session"] = self.session.state_dict()
         checkpoint["position"] = dict(vars(self.position))
-        checkpoint["training"] = self.meter.commit(self.position.step)
+        checkpoint["training"] = ranks.gathered(self.meter.commit(self.position.step))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.session.load_state_dict(checkpoint["session"])
         self.position = Position(**checkpoint["position"])
-        self.meter.resume(checkpoint["training"])
+        self.meter.resume(checkpoint["training"][ranks.rank()])
 
     # ---- the loop ---------------------------------------------------------------------------------------------------
     def train_steps(self, start: int, stop: int) -> Tensor:
@@ -205,20 +206,29 @@ class TrainingModule(L.LightningModule):
         return (decided[-1] if decided else -1) + 2
 
     def examples(self, start: int, stop: int) -> Iterator[Batch]:
-        """Batches of the steps [start, stop) on the device, augmented; standardised already if `ready`."""
+        """Batches of the steps [start, stop) on the device, augmented; standardised already if `ready`.
+
+        Of several ranks each gets its own rows of every batch.
+        """
         split, dataset = self.train_split, self.experiment.dataset
-        size = self.experiment.recipe.batch_size
+        whole = self.experiment.recipe.batch_size
+        size = whole // ranks.count()
         at_once = max(1, GATHERED_BYTES // (size * split.inputs[0].nbytes))
         for first in range(start, stop, at_once):
             rows = self.batches(first, min(first + at_once, stop))
+            seen = torch.arange(first * whole, first * whole + rows.numel(), device=rows.device).view_as(rows)
+            rows, seen = (t[:, ranks.rank() :: ranks.count()].contiguous() for t in (rows, seen))
             flat = rows.flatten()
             inputs = split.inputs[flat].to(self.device_of_run, non_blocking=True)
             targets = split.targets[flat].to(self.device_of_run, non_blocking=True)
-            generator = torch.Generator().manual_seed(stream(self.experiment.seed, "augment", first))
-            seen = torch.arange(first * size, first * size + len(flat), device=flat.device)
-            inputs = dataset.augment(inputs, Seen(flat, seen // len(split.inputs)), generator)
+            generator = torch.Generator().manual_seed(stream(self.experiment.seed, self._own("augment"), first))
+            inputs = dataset.augment(inputs, Seen(flat, seen.flatten() // len(split.inputs)), generator)
             parts = inputs.split(size), targets.split(size), rows.to(self.device_of_run)
             yield from (Batch(*batch) for batch in zip(*parts, strict=True))
+
+    def _own(self, purpose: str) -> str:
+        """The purpose of a random stream that every rank has for itself."""
+        return f"{purpose} of rank {ranks.rank()}" if ranks.rank() else purpose
 
     def batches(self, start: int, stop: int) -> Tensor:
         """Row numbers of the batches of steps [start, stop), [stop - start, B]: epochs of one shuffled pass each.
@@ -238,10 +248,10 @@ class TrainingModule(L.LightningModule):
     def record_point(self, train_loss: float) -> None:
         """Evaluate on the validation split and append a point to the curves."""
         with self.meter.phase("eval"):
-            quality, _ = evaluate(self, self.validation_split)
+            quality = ranks.of_first(lambda: evaluate(self, self.validation_split)[0])
         if not math.isfinite(quality["loss"]):
             raise Diverged(f"the validation loss is not finite after step {self.position.step}")
-        totals, position = self.meter.totals(), self.position
+        totals, position = together(ranks.gathered(self.meter.totals())), self.position
         position.curve.append(
             {
                 "step": position.step,
@@ -251,7 +261,7 @@ class TrainingModule(L.LightningModule):
                 "validation_loss": quality["loss"],
                 "training_j": totals.training_j,
                 "training_cpu_s": totals.training_cpu_s,
-                "executed_flops": self.session.executed_flops + self.session.selection_flops,
+                "executed_flops": ranks.count() * (self.session.executed_flops + self.session.selection_flops),
             }
         )
         position.density_curve.append({"step": position.step, "layers": self.session.densities()})

@@ -12,16 +12,19 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from hundredfold.analysis import check
 from hundredfold.analysis.schema import SCHEMA_VERSION
+from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.parts import Weights
 from hundredfold.methods.execution.storage.masked import STRUCTURE
+from hundredfold.replication.energy.meter import together
 from hundredfold.replication.energy.watch import mean_watts, watch
 from hundredfold.replication.environment import boot, collect, machine_id
 
@@ -117,6 +120,27 @@ def identity(experiment: Experiment, folder: Path, suite: str | None, attempts: 
     }
 
 
+class Share(NamedTuple):
+    """What one rank adds to the record of its run."""
+
+    totals: Totals
+    peak_bytes: float
+    sha256: str  # of its parameters
+
+
+def shares(module: TrainingModule) -> list[Share]:
+    """The shares of all ranks, by rank, on every rank; called once by each, at the end.
+
+    Raises:
+        RuntimeError: their parameters are not the same.
+    """
+    digest = sha256_of(dict(module.model.named_parameters()))
+    every = ranks.gathered(Share(module.meter.totals(), _peak_bytes(module.device_of_run), digest))
+    if len({share.sha256 for share in every}) > 1:
+        raise RuntimeError("the ranks have ended with different weights")
+    return every
+
+
 def results(
     module: TrainingModule,
     meter: Meter,
@@ -131,7 +155,9 @@ def results(
         bits: which predictions on it are right, bool; None if the run diverged.
         text: losses of the validation and the test text read from beginning to end; None where there is no such text.
     """
-    session, position, totals = module.session, module.position, meter.totals()
+    session, position, count = module.session, module.position, ranks.count()
+    every = shares(module)
+    totals = together([share.totals for share in every])
     return {
         "quality": _quality(module, test, bits) | {"read_on": text},
         "energy": _energy(meter, totals),
@@ -142,11 +168,14 @@ def results(
             "training_cpu_s": totals.training_cpu_s,
         },
         "flops": {
-            "executed": session.executed_flops + session.selection_flops,
-            "ideal": session.ideal_flops + session.selection_flops,
-            "selection": session.selection_flops,
+            "executed": count * (session.executed_flops + session.selection_flops),
+            "ideal": count * (session.ideal_flops + session.selection_flops),
+            "selection": count * session.selection_flops,
         },
-        "bytes": {"modeled": position.modeled_bytes, "peak": _peak_bytes(module.device_of_run)},
+        "bytes": {
+            "modeled": count * position.modeled_bytes,
+            "peak": sum(share.peak_bytes for share in every),
+        },
         "density": {
             "target": getattr(module.experiment.method, "density", None),
             "prunable": session.density(),
@@ -210,10 +239,14 @@ def _storages(weights: Weights | None) -> dict[str, Any]:
 
 def weights_sha256(model: torch.nn.Module) -> str:
     """SHA-256 of every tensor of a model but its masks, names and shapes included."""
+    state = model.state_dict()
+    return sha256_of({name: tensor for name, tensor in state.items() if name.rpartition(".")[2] not in STRUCTURE})
+
+
+def sha256_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of named tensors, names and shapes included."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.rpartition(".")[2] in STRUCTURE:
-            continue
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -28,16 +28,18 @@ from safetensors.torch import load_file, save_file
 
 from hundredfold.analysis.schema import DIVERGED, FAILED, FINISHED, MEASURED
 from hundredfold.methods.base import Diverged
+from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.parts import Units
 from hundredfold.replication.config import Experiment, reference_config, run_folder
 from hundredfold.replication.datasets.base import Split, sealed
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
-from hundredfold.replication.energy.sources import Source, choose
+from hundredfold.replication.energy.sources import Source
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
+from hundredfold.replication.parallel import others, source_of
 from hundredfold.replication.process import check_device, prepare
-from hundredfold.replication.record import identity, idle_watts, read_record, results, write_record
+from hundredfold.replication.record import identity, idle_watts, read_record, results, shares, write_record
 from hundredfold.replication.scoring import evaluate, read_on
 
 Progress = Callable[[int, int], None]
@@ -74,7 +76,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     if not experiment.dataset.present():
         experiment.dataset.training()  # says which file is missing
     reference = _reference(experiment)
-    source = choose(experiment.energy.source, experiment.trainer.device, experiment.energy.watts_per_core)
+    source = source_of(experiment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
@@ -91,7 +93,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
             known = identity(experiment, folder, suite, earlier + 1)
             known["environment"]["idle_w"] = idle_watts(source, Path(experiment.config["results"]))
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
-            with meter.beating():
+            with meter.beating(), others(experiment, earlier):
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
                 record = known | _measured(experiment, folder, meter, reference, progress)
         write_record(folder, record)
@@ -135,6 +137,19 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
     attempts = _attempts(folder) or 1
     ended = {"status": FAILED, "reason": reason} | dict.fromkeys(MEASURED)
     write_record(folder, identity(experiment, folder, suite, attempts) | ended)
+
+
+def follow(experiment: Experiment, rank: int, attempts: int) -> None:
+    """Train as a rank that is not the first, under a meter of its own whose figures go to that one."""
+    folder, source = run_folder(experiment.config), source_of(experiment, rank)
+    prepare(experiment.trainer.threads)
+    with alone(source) if source.metered and source.shares else contextlib.nullcontext():
+        meter = Meter(source, Ledger(folder / f"energy-{rank}.jsonl"), attempts=attempts)
+        with meter.beating():
+            with meter.phase("setup"):
+                module, _ = _train(experiment, folder, meter, _reference(experiment), lambda done, total: None)
+            meter.close()
+            shares(module)
 
 
 def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:
@@ -187,7 +202,7 @@ def fit(module: TrainingModule, folder: Path, checkpoint_every_s: float, segment
     """Train with Lightning, to the end or through the first segments only; the reason if the run diverged."""
     edges = segment_edges(module.total_steps, module.experiment.trainer.segments)
     checkpoint = folder / "checkpoint.ckpt"
-    _set_aside_if_damaged(checkpoint)
+    ranks.of_first(lambda: _set_aside_if_damaged(checkpoint))
     trainer = L.Trainer(
         max_epochs=len(edges) if segments is None else segments,
         accelerator={"cuda": "gpu"}.get(module.experiment.trainer.device, module.experiment.trainer.device),
@@ -254,12 +269,17 @@ class Checkpoint(L.Callback):
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        if module.position.step >= module.total_steps or time.monotonic() - self.saved < self.every_s:
+        if module.position.step >= module.total_steps:
+            return
+        if ranks.of_first(lambda: time.monotonic() - self.saved < self.every_s):
             return
         with module.meter.phase("checkpoint"):
-            temporary = self.path.with_suffix(".tmp")
-            trainer.save_checkpoint(temporary)
-            os.replace(temporary, self.path)
+            if ranks.rank() == 0:
+                temporary = self.path.with_suffix(".tmp")
+                trainer.save_checkpoint(temporary)
+                os.replace(temporary, self.path)
+            else:
+                module.on_save_checkpoint({})  # its share of the account
         self.saved = time.monotonic()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from transformers import TrainerCallback
 
 from hundredfold.methods.base import Method
-from hundredfold.methods.execution.session import Session
+from hundredfold.methods.execution.session import Session, check_reducer
 
 
 class SessionTrainerCallback(TrainerCallback):
@@ -33,6 +33,7 @@ class SessionTrainerCallback(TrainerCallback):
                 f"SessionTrainerCallback starts with the training, and this one goes on at step {state.global_step}; "
                 "train without resume_from_checkpoint"
             )
+        check_reducer(self.method.name(), self.method.parts())
         inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
         self.session = Session(model, self.method, inner, total_steps=state.max_steps, seed=self.seed)
 

@@ -10,20 +10,22 @@ escape its parts, and a dense model stays untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hundredfold.methods.base import Method
+from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.accounts import Accounts
 from hundredfold.methods.execution.answers import Answers
 from hundredfold.methods.execution.blocks import find_blocks, find_stem
 from hundredfold.methods.execution.context import Context, moved
 from hundredfold.methods.execution.loss import cross_entropy
-from hundredfold.methods.execution.parts import Modules, Samples, Units, in_order
+from hundredfold.methods.execution.parts import Modules, Part, Samples, Units, in_order
 from hundredfold.methods.execution.parts.weights import check_storage
 from hundredfold.methods.execution.probe import probe
 from hundredfold.methods.execution.units.groups import UnitGroup
@@ -84,6 +86,7 @@ class Session(Answers):
         self.counts: dict[str, list[int]] = {}  # "step", and layer or group -> what existed after each decision
         self.parts = in_order([part for member in self.members for part in member.method.parts()])
         check_storage(storage, method.name(), self.parts)
+        check_ranks(ranks.count(), storage, method.name(), self.parts)
         generator = torch.Generator().manual_seed(seed)
         self.context = context = Context(
             model, optimizer, total_steps, generator, loss, training, storage, units, selecting, parts=self.parts,
@@ -103,7 +106,7 @@ class Session(Answers):
             return
         with selecting():
             for member in self.members:
-                self.apply(member.method.init_topology(self.view(member)), member)
+                self.apply(self._agreed(member.method.init_topology(self.view(member))), member)
                 self._count(member.method, -1)
             for part in self.parts:
                 part.begin()
@@ -113,6 +116,9 @@ class Session(Answers):
     # ---- a training step --------------------------------------------------------------------------------------------
     def backward(self, inputs: Tensor, targets: Tensor, ids: Tensor | None = None) -> Tensor:
         """Forward and backward pass of one batch under the methods; adds up the FLOPs that they cost.
+
+        In a group of `torch.distributed` the batch is this rank's share, equal in size on all, and gradients and loss
+        are averaged over the ranks.
 
         Args:
             ids: rows of the examples in the training split, long [B]; for methods that remember them.
@@ -124,6 +130,8 @@ class Session(Answers):
             part.before_forward()
         self.accounts.charge_step()
         loss = self.context.forward_backward()
+        if ranks.count() > 1:
+            ranks.average([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])
         self._read_gradients()
         return loss
 
@@ -165,7 +173,9 @@ class Session(Answers):
             if member.method.due(context.step, context.total_steps):
                 before = self.version
                 with context.selecting():
-                    self.apply(member.method.update_topology(context.step, self.view(member)), member)
+                    for part in self.parts:
+                        part.pool()
+                    self.apply(self._agreed(member.method.update_topology(context.step, self.view(member))), member)
                     self._count(member.method, context.step)
                 self.num_updates += self.version > before
         for part in self.parts:
@@ -197,6 +207,16 @@ class Session(Answers):
             raise ValueError(f"{member.method.name()} decided about {names}, and its parts select {what}")
         if any([part.apply(topology) for part in own]):
             self._changed()
+
+    def _agreed(self, topology: Topology | None) -> Topology | None:
+        """The decision of rank 0, on every rank."""
+        if ranks.count() == 1 or topology is None:
+            return topology
+        device = next(self.model.parameters()).device
+        on_device = ("active", "trained", "values", "memory")  # decisions about units lie on the CPU
+        sent = replace(topology, **{name: moved(dict(getattr(topology, name)), "cpu") for name in on_device})
+        agreed = ranks.of_first(lambda: sent)
+        return replace(agreed, **{name: moved(getattr(agreed, name), device) for name in on_device})
 
     def _count(self, method: Method, step: int) -> None:
         """Note how much exists after a decision, where that is an outcome of training that a twin has to repeat."""
@@ -293,3 +313,29 @@ class Session(Answers):
         self.accounts.load_state_dict(state["accounts"])
         for part in self.parts:
             part.watch()
+
+
+def check_reducer(name: str, parts: Sequence[Part]) -> None:
+    """Raise a ValueError where a method makes layers smaller that DistributedDataParallel holds the parameters of."""
+    if ranks.count() > 1 and any(isinstance(part, Units) and part.selects and part.compact for part in parts):
+        raise ValueError(
+            f"{name} replaces parameters by smaller ones, and DistributedDataParallel keeps those that it began with; "
+            "train without it, by Session.backward, which averages the gradients"
+        )
+
+
+def check_ranks(count: int, storage: str, name: str, parts: Sequence[Part]) -> None:
+    """Raise a ValueError where a method cannot train on several ranks, of which each sees a share of the batch."""
+    if count == 1:
+        return
+    for part in parts:
+        if not part.shares or part.reads_batch:
+            raise ValueError(
+                f"trainer.ranks={count}: {name} decides about {part.selects or 'what'} of the batch, of which a rank "
+                "sees a share; use trainer.ranks=1"
+            )
+    if storage != "masked" and any(part.selects == "weights" for part in parts):
+        raise ValueError(
+            f"trainer.ranks={count}: averages gradients of whole weights, and trainer.storage={storage} keeps single "
+            "ones; use trainer.storage=masked"
+        )

@@ -47,6 +47,27 @@ class Totals(NamedTuple):
     unmetered_fraction: float
 
 
+def together(all_: list[Totals]) -> Totals:
+    """Totals of several processes that have worked on a run side by side, those of the first one first.
+
+    Joules and CPU seconds add up, and are not known where one process does not know its own; wall seconds are the
+    first's, and the unmetered fraction is the worst.
+    """
+
+    def added(accounts: list[dict[str, float]]) -> dict[str, float]:
+        return {name: sum(one.get(name, 0.0) for one in accounts) for account in accounts for name in account}
+
+    joules = [one.phases_j for one in all_ if one.phases_j is not None]
+    known = len(joules) == len(all_)
+    return all_[0]._replace(
+        phases_j=added(joules) if known else None,
+        phases_cpu_s=added([one.phases_cpu_s for one in all_]),
+        training_j=sum(one.training_j for one in all_) if known else None,
+        training_cpu_s=sum(one.training_cpu_s for one in all_),
+        unmetered_fraction=max(one.unmetered_fraction for one in all_),
+    )
+
+
 class Meter:
     """Charges everything that happens to the innermost open phase.
 
@@ -169,7 +190,7 @@ class Meter:
         self._charge()
         joules, wall, _ = _training(self._phases)
         if self.source.metered and wall > STILL_S:
-            still = self.source.still() or (("it",) if joules <= 0 else ())
+            still = self.source.still(joules)
             if still:
                 self._refuse(f"{self.source.name}: {' and '.join(still)} stood still through {wall:.1f} s of training.")
         self._end(None)

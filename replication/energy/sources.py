@@ -10,6 +10,7 @@ import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from hundredfold.replication.energy import nvml, rapl
 from hundredfold.replication.energy.nvml import Unavailable
@@ -33,6 +34,7 @@ class Source:
     evidence: str = field(default="none", init=False)
     domains: tuple[str, ...] = field(default=(), init=False)
     shares: str = field(default="", init=False)
+    machine: ClassVar[bool] = False  # whether its counters count all that runs on the machine
 
     @property
     def metered(self) -> bool:
@@ -43,9 +45,13 @@ class Source:
         """Joules since the source was opened, all domains; None if this source has none."""
         return None
 
-    def still(self) -> tuple[str, ...]:
-        """Domains that have counted nothing since the source was opened."""
-        return ()
+    def still(self, joules: float) -> tuple[str, ...]:
+        """Domains that have counted nothing since the source was opened.
+
+        Args:
+            joules: that it has told of a time in which every counter has moved.
+        """
+        return ("it",) if joules <= 0 else ()
 
     def synchronize(self) -> None:
         """Wait for the device, so that work is charged to the phase that asked for it."""
@@ -68,6 +74,7 @@ class Estimate(Source):
 class Rapl(Source):
     """Package and memory counters of the whole machine, other processes included."""
 
+    machine = True
     root: Path = rapl.ROOT
 
     def __post_init__(self):
@@ -82,8 +89,9 @@ class Rapl(Source):
     def joules(self) -> float:
         return sum(counter.joules() for counter in self.counters.values())
 
-    def still(self) -> tuple[str, ...]:
-        return tuple(name for name, counter in self.counters.items() if counter.total_uj == 0)
+    def still(self, joules: float) -> tuple[str, ...]:
+        still = tuple(name for name, counter in self.counters.items() if counter.total_uj == 0)
+        return still or super().still(joules)
 
 
 @dataclass
@@ -127,6 +135,8 @@ class ZeusGpu(Source):
 class ZeusApple(Source):
     """Apple's own model of the chip's power, read through Zeus."""
 
+    machine = True
+
     def __post_init__(self):
         if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
             raise Unavailable("this is no Apple silicon")
@@ -145,6 +155,20 @@ class ZeusApple(Source):
 
     def joules(self) -> float:
         return (self._counter_mj() - self.start) / 1e3
+
+
+class Elsewhere(Source):
+    """Counters that another rank on this machine reads, for all that runs on it."""
+
+    def __init__(self, source: Source):
+        super().__init__(source.reason)
+        self.name, self.evidence, self.domains = source.name, source.evidence, source.domains
+
+    def joules(self) -> float:
+        return 0.0
+
+    def still(self, joules: float) -> tuple[str, ...]:
+        return ()
 
 
 def choose(name: str, device: str = "cpu", watts_per_core: float = 10.0) -> Source:

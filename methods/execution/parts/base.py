@@ -29,6 +29,7 @@ class Part:
     cost_varies: bool = False  # what is selected depends on the data, so that its cost is counted repeatedly
     compiles: ClassVar[bool] = True  # torch.compile passes over what it does to the model
     on_host: ClassVar[bool] = False  # its state stays on the CPU
+    shares: ClassVar[bool] = False  # works where every rank sees a share of the batch alone
     single: ClassVar[bool] = True  # a stack may have one of this kind
 
     def __init__(self, method: Decider):
@@ -72,6 +73,9 @@ class Part:
     def names(self) -> set[tuple[str, str]]:
         """(field of a decision, name) that this part can make true."""
         return set()
+
+    def pool(self) -> None:
+        """Before a decision, where several ranks train: bring what was observed to its mean over all of them."""
 
     def apply(self, topology: Topology) -> bool:
         """Make this part's share of a decision true; whether the cost of a step has changed."""

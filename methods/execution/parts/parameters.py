@@ -22,6 +22,7 @@ class Penalty(Part):
     """
 
     single = False
+    shares = True
 
     def __init__(self, method: Decider, term: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Tensor | None]):
         super().__init__(method)
@@ -38,6 +39,7 @@ class Frozen(Part):
     """Modules whose parameters are not trained."""
 
     selects = "layers"
+    shares = True
 
     def __init__(self, method: Decider):
         super().__init__(method)
@@ -69,6 +71,8 @@ class Rewind(Part):
     Args:
         step: whose values come back.
     """
+
+    shares = True
 
     def __init__(self, method: Decider, step: int):
         super().__init__(method)

@@ -30,6 +30,7 @@ class Units(Part):
 
     selects = "units"
     on_host = True
+    shares = True
 
     def __init__(
         self,
@@ -62,6 +63,9 @@ class Units(Part):
     # ---- a training step --------------------------------------------------------------------------------------------
     def names(self) -> set[tuple[str, str]]:
         return {("units", name) for name in self.store.groups}
+
+    def pool(self) -> None:
+        self.observer.pool()
 
     def apply(self, topology: Topology) -> bool:
         for name, alive in topology.units.items():

@@ -41,6 +41,7 @@ class Weights(Part):
     """
 
     selects = "weights"
+    shares = True
     compiles = False
 
     def __init__(

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.units.groups import UnitGroup
 from hundredfold.methods.execution.units.store import UnitStore
 
@@ -62,6 +63,15 @@ class Observer:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def pool(self) -> None:
+        """Average the statistics over all ranks.
+
+        Means of shares are means of the batch; importance is larger by the number of ranks, for all units alike, since
+        a gradient belongs to the mean loss of a share.
+        """
+        averages = [f.name for f in fields(UnitStatistics) if f.name != "observed"]
+        ranks.average(getattr(values, name) for values in self.statistics.values() for name in averages)
 
     def sample(self, name: str) -> Tensor | None:
         """Outputs of the last observed tokens, [T, n]; 0 where a unit did not exist; None for heads."""

@@ -1,0 +1,90 @@
+"""One run on several ranks: rank 0 is the process that does the run, and it starts the others beside itself.
+
+The others load the same configuration, train on their shares of every batch, and hand over what they have drawn. They
+write an energy ledger of their own and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from hundredfold.replication.config import Experiment
+from hundredfold.replication.energy.sources import Elsewhere, Source, choose
+
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+HERE = "127.0.0.1"
+WAIT = timedelta(minutes=30)  # for the slowest rank; one that has died is noticed at once
+PATIENCE_S = 20.0  # for ranks whose work is done
+
+
+@contextlib.contextmanager
+def others(experiment: Experiment, attempts: int) -> Iterator[None]:
+    """Have the run's other ranks at work, in one group with this process; nothing for a run on one.
+
+    Args:
+        attempts: so many processes have begun the run before.
+    Raises:
+        RuntimeError: one of them ended before its work was done.
+    """
+    count = experiment.trainer.ranks
+    if count == 1:
+        yield
+        return
+    store = dist.TCPStore(HERE, 0, count, is_master=True, timeout=WAIT, wait_for_workers=False)
+    given = json.dumps({"config": experiment.config, "port": store.port, "attempts": attempts})
+    processes: list[subprocess.Popen] = []
+    try:
+        for rank in range(1, count):
+            command = [sys.executable, "-m", "hundredfold.replication.follow", str(rank)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            processes.append(process)
+            process.stdin.write(given)
+            process.stdin.close()
+        with group(experiment, 0, store):
+            yield
+        for process in processes:
+            process.wait(PATIENCE_S)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        raise _blamed(processes) or error from None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _blamed(processes: list[subprocess.Popen]) -> RuntimeError | None:
+    """What is to be said of a rank that has ended by itself; None where all are at work."""
+    for rank, process in enumerate(processes, 1):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if process.wait(1.0) != 0:
+                return RuntimeError(f"rank {rank} ended by itself, exit code {process.returncode}")
+    return None
+
+
+@contextlib.contextmanager
+def group(experiment: Experiment, rank: int, store: dist.Store) -> Iterator[None]:
+    """This process in a group with the other ranks of its run, each on a GPU of its own where they train on GPUs."""
+    if experiment.trainer.device == "cuda":
+        torch.cuda.set_device(rank)
+    backend = BACKENDS[experiment.trainer.device]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=experiment.trainer.ranks, timeout=WAIT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def source_of(experiment: Experiment, rank: int = 0) -> Source:
+    """What counts the joules of a rank: of the counters of a whole machine, rank 0 reads them for all."""
+    device = experiment.trainer.device
+    device = f"{device}:{rank}" if device == "cuda" and experiment.trainer.ranks > 1 else device
+    source = choose(experiment.energy.source, device, experiment.energy.watts_per_core)
+    return Elsewhere(source) if rank > 0 and source.metered and source.machine else source
