@@ -84,7 +84,7 @@ def group(experiment: Experiment, rank: int, store: dist.Store) -> Iterator[None
 
 def source_of(experiment: Experiment, rank: int = 0) -> Source:
     """What counts the joules of a rank: of the counters of a whole machine, rank 0 reads them for all."""
-    device = experiment.trainer.device
-    device = f"{device}:{rank}" if device == "cuda" and experiment.trainer.ranks > 1 else device
+    own = f":{rank}" if experiment.trainer.device == "cuda" and experiment.trainer.ranks > 1 else ""
+    device = experiment.trainer.device + own
     source = choose(experiment.energy.source, device, experiment.energy.watts_per_core)
     return Elsewhere(source) if rank > 0 and source.metered and source.machine else source
