@@ -23,8 +23,8 @@ RMS = 0.2  # of an update at a rate of 1, as AdamW's updates have it
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer, with the fused kernel of the device; biases and norms do not decay."""
-    inside = {id(p) for p in hidden(model)} if recipe.optimizer == "muon" else set()
-    rest = [p for p in model.parameters() if id(p) not in inside]
+    inside = dict(hidden(model)) if recipe.optimizer == "muon" else {}
+    rest = [p for p in model.parameters() if p not in inside]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
@@ -32,22 +32,31 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.betas[0], nesterov=True, fused=True)
     if recipe.optimizer == "muon":
-        matrices = [p for p in model.parameters() if id(p) in inside]
-        groups.append({"params": matrices, "weight_decay": recipe.weight_decay, "orthogonal": True})
+        for stacked in sorted(set(inside.values())):
+            matrices = [p for p in model.parameters() if inside.get(p) == stacked]
+            groups.append({"params": matrices, "weight_decay": recipe.weight_decay, "orthogonal": stacked})
         return Muon(groups, recipe.learning_rate, recipe.betas, fused=True)
     return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
 
 
-def hidden(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Weights of linear layers and convolutions between the inputs and the output: neither embeddings nor the head."""
+def hidden(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """Weights between the inputs and the output, and how many matrices are stacked in each.
+
+    Those of linear layers, convolutions and recurrent layers, which stack one matrix for each gate; neither embeddings
+    nor the head.
+    """
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d) or is_conv1d(m)]
-    yield from (cast(nn.Parameter, layer.weight) for layer in layers[:-1])
+    yield from ((cast(nn.Parameter, layer.weight), 1) for layer in layers[:-1])
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            gates = module.weight_hh_l0.shape[0] // module.hidden_size
+            yield from ((p, gates) for p in module.parameters() if p.ndim > 1)
 
 
 class Muon(torch.optim.AdamW):
     """Momentum whose matrices are made orthogonal, for the groups marked `orthogonal`; AdamW for all others.
 
-    A kernel counts as the matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that
+    The mark is how many matrices a weight stacks, [n * O, I]; each is made orthogonal by itself. A kernel counts as the matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that
     one rate serves both. An entry that never had a gradient gets no update: a weight that does not exist stays 0. The
     FLOPs of an optimizer are in no account; its joules are.
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (Nesterov's momentum, five Newton-Schulz
@@ -74,18 +83,19 @@ class Muon(torch.optim.AdamW):
         momentum, beta, rate = state["momentum_buffer"], group["betas"][0], group["lr"]
         momentum.lerp_(weight.grad, 1 - beta)
         ahead = weight.grad.lerp(momentum, beta).flatten(1)
-        scale = RMS * max(ahead.shape) ** 0.5
+        ahead = ahead.unflatten(0, (group["orthogonal"], -1)) if group["orthogonal"] > 1 else ahead
+        scale = RMS * max(ahead.shape[-2:]) ** 0.5
         update = orthogonal(ahead).view_as(weight).mul_(momentum != 0)
         weight.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix [m, n] with its singular values brought near 1; bfloat16 on an accelerator, where it is fast."""
+    """Matrices [..., m, n] with their singular values near 1; bfloat16 on an accelerator, where that is fast."""
     a, b, c = COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     x = wide if matrix.device.type == "cpu" else wide.bfloat16()
-    x = x / (x.norm() + 1e-7)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide is matrix else x.T).to(matrix.dtype)
+    return (x if wide is matrix else x.mT).to(matrix.dtype)

@@ -23,8 +23,8 @@ def stepped(optimizer, weight, steps=5):
     return weight.detach()
 
 
-def muon(weight):
-    return Muon([{"params": [weight], "weight_decay": 0.1, "orthogonal": True}], 0.02, (0.9, 0.95))
+def muon(weight, stacked=1):
+    return Muon([{"params": [weight], "weight_decay": 0.1, "orthogonal": stacked}], 0.02, (0.9, 0.95))
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16)])
@@ -54,6 +54,23 @@ def test_a_kernel_is_the_matrix_of_its_outputs():
     assert torch.allclose(kernel.flatten(1), matrix, atol=1e-6)
 
 
+@pytest.mark.parametrize(("cell", "gates"), [(nn.GRU, 3), (nn.LSTM, 4)])
+def test_each_gate_of_a_recurrent_layer_is_a_matrix_of_its_own(cell, gates):
+    layer = cell(6, 8)
+    head = nn.Linear(8, 4)
+    stacks = dict(hidden(nn.ModuleList([layer, head])))
+    assert stacks == {layer.weight_ih_l0: gates, layer.weight_hh_l0: gates}
+    start = torch.randn(gates * 8, 6, generator=torch.Generator().manual_seed(0))
+    together, apart = nn.Parameter(start.clone()), [nn.Parameter(part.clone()) for part in start.split(8)]
+    grad = torch.randn(start.shape, generator=torch.Generator().manual_seed(1))
+    together.grad = grad.clone()
+    muon(together, gates).step()
+    for weight, part in zip(apart, grad.split(8), strict=True):
+        weight.grad = part.clone()
+        muon(weight).step()
+    torch.testing.assert_close(together.detach(), torch.cat([weight.detach() for weight in apart]))
+
+
 def test_a_weight_without_gradients_stays_zero():
     weight = nn.Parameter(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)).triu())
     optimizer = muon(weight)
@@ -66,12 +83,12 @@ def test_a_weight_without_gradients_stays_zero():
 IMAGE, TEXT = DataSpec("image", (3, 32, 32), 10, "accuracy"), DataSpec("text", (16,), 32, "loss")
 
 
-@pytest.mark.parametrize("name, spec", [("airbench", IMAGE), ("vit", IMAGE), ("gpt", TEXT), ("llama", TEXT)])
+@pytest.mark.parametrize("name, spec", [("airbench", IMAGE), ("vit", IMAGE), ("gpt", TEXT), ("llama", TEXT), ("lstm", TEXT)])
 def test_neither_embeddings_nor_the_head_are_made_orthogonal(name, spec):
     model = create("model", registry("model"), name, **registry("model")[name].small).build(spec)
-    inside = {id(p) for p in hidden(model)}
-    named = [n for n, p in model.named_parameters() if id(p) in inside]
-    assert named and all(p.ndim > 1 for p in model.parameters() if id(p) in inside)
+    inside = dict(hidden(model))
+    named = [n for n, p in model.named_parameters() if p in inside]
+    assert named and all(p.ndim > 1 for p in inside)
     assert not [n for n in named if "head" in n or "wte" in n or "wpe" in n or "embed_tokens" in n or "whitening" in n]
     optimizer = make_optimizer(model, RECIPE)
     held = [p for group in optimizer.param_groups for p in group["params"]]
