@@ -83,7 +83,9 @@ def test_a_weight_without_gradients_stays_zero():
 IMAGE, TEXT = DataSpec("image", (3, 32, 32), 10, "accuracy"), DataSpec("text", (16,), 32, "loss")
 
 
-@pytest.mark.parametrize("name, spec", [("airbench", IMAGE), ("vit", IMAGE), ("gpt", TEXT), ("llama", TEXT), ("lstm", TEXT)])
+@pytest.mark.parametrize(
+    "name, spec", [("airbench", IMAGE), ("vit", IMAGE), ("gpt", TEXT), ("llama", TEXT), ("lstm", TEXT)]
+)
 def test_neither_embeddings_nor_the_head_are_made_orthogonal(name, spec):
     model = create("model", registry("model"), name, **registry("model")[name].small).build(spec)
     inside = dict(hidden(model))
