@@ -56,10 +56,10 @@ def hidden(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
 class Muon(torch.optim.AdamW):
     """Momentum whose matrices are made orthogonal, for the groups marked `orthogonal`; AdamW for all others.
 
-    The mark is how many matrices a weight stacks, [n * O, I]; each is made orthogonal by itself. A kernel counts as the
-    matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that one rate serves both. An
-    entry that never had a gradient gets no update: a weight that does not exist stays 0. The FLOPs of an optimizer are in
-    no account; its joules are.
+    The mark is how many matrices a weight stacks, [n * O, I]; each is made orthogonal by itself. A kernel counts as
+    the matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that one rate serves
+    both. An entry that never had a gradient gets no update: a weight that does not exist stays 0. The FLOPs of an
+    optimizer are in no account; its joules are.
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (Nesterov's momentum, five Newton-Schulz
     iterations and their coefficients); Liu et al. 2025, arXiv:2502.16982 (decay and the scale of AdamW).
     """
