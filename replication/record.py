@@ -125,7 +125,7 @@ class Share(NamedTuple):
 
     totals: Totals
     peak_bytes: float
-    sha256: str  # of its parameters
+    sha256: str | None  # of its parameters; None where there is no other rank to compare it with
 
 
 def shares(module: TrainingModule) -> list[Share]:
@@ -134,8 +134,9 @@ def shares(module: TrainingModule) -> list[Share]:
     Raises:
         RuntimeError: their parameters are not the same.
     """
-    digest = sha256_of(dict(module.model.named_parameters()))
-    every = ranks.gathered(Share(module.meter.totals(), _peak_bytes(module.device_of_run), digest))
+    totals = module.meter.totals()  # first, since what follows lies in no phase
+    digest = sha256_of(dict(module.model.named_parameters())) if ranks.count() > 1 else None
+    every = ranks.gathered(Share(totals, _peak_bytes(module.device_of_run), digest))
     if len({share.sha256 for share in every}) > 1:
         raise RuntimeError("the ranks have ended with different weights")
     return every
