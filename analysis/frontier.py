@@ -118,9 +118,18 @@ class Frontier:
 
     @property
     def best_dense(self) -> Point | None:
-        """The dense network of least loss, at whatever energy; chosen on the validation text, of all folds if any."""
-        most = max((len(point.runs) for point in self.dense), default=0) if self.runs.fold.notna().any() else 0
-        whole = [point for point in self.dense if len(point.runs) >= most]
+        """The dense network of least loss, at whatever energy."""
+        return self._best(self.dense)
+
+    @property
+    def best_look_up(self) -> Point | None:
+        """The arm that looks up with the least loss, which the claim and the finding are about."""
+        return self._best(self.look_ups)
+
+    def _best(self, points: list[Point]) -> Point | None:
+        """By the validation text; of those that have all folds, if there are any."""
+        most = max((len(point.runs) for point in points), default=0) if self.runs.fold.notna().any() else 0
+        whole = [point for point in points if len(point.runs) >= most]
         return min(whole, key=lambda point: point.mean("text_validation_loss"), default=None)
 
     def ratio(self, arm: Point) -> Ratio:
@@ -215,8 +224,8 @@ def table(frontier: Frontier) -> pd.DataFrame:
 
 
 def finding(frontier: Frontier) -> str:
-    """One sentence: the plain look-up arm beside the best dense network."""
-    arm, best = plain(frontier), frontier.best_dense
+    """One sentence: the best look-up arm beside the best dense network."""
+    arm, best = frontier.best_look_up, frontier.best_dense
     if arm is None or best is None:
         return ""
     ratio, reached = frontier.ratio(arm), formatting.quantity(arm.loss, "loss")
@@ -242,11 +251,6 @@ def conditions(frontier: Frontier) -> str:
         f"({models}) of {formatting.number(min(sizes), 2)} to {formatting.number(max(sizes), 2)} parameters were "
         f"tried, on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
     )
-
-
-def plain(frontier: Frontier) -> Point | None:
-    """The arm that a claim is about: the look-up model with its default options."""
-    return next((point for point in frontier.look_ups if point.name in LOOK_UP_MODELS), None)
 
 
 def tables(runs: pd.DataFrame) -> str:

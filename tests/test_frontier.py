@@ -34,15 +34,23 @@ NETWORKS = [run("gru", 100, 1.9), run("gru", 1000, 1.6, name=" recipe.steps=7"),
 
 def test_the_rival_is_the_cheapest_dense_run_that_reaches_the_loss(tmp_path):
     _, found = text(tmp_path, [run("mixing", 2, 1.65), *NETWORKS])
-    ratio = found.ratio(frontier.plain(found))
+    ratio = found.ratio(found.best_look_up)
     assert (ratio.text, ratio.bound) == ("500x", False)  # 1,000 J, though 1.65 lies between 1.9 and 1.6
 
 
 def test_a_loss_that_no_run_reaches_gives_a_bound(tmp_path):
     study, found = text(tmp_path, [run("mixing", 5, 1.4), *NETWORKS])
-    assert found.ratio(frontier.plain(found)).text == "more than 800x"
+    assert found.ratio(found.best_look_up).text == "more than 800x"
     assert "no dense network reached with up to 4,000 J (more than 800x)" in frontier.finding(found)
     assert [point.name for point in found.envelope] == ["gru", "gru steps=7", "lstm"]
+
+
+def test_the_arm_is_the_look_up_that_is_best_on_validation_whatever_its_test_loss(tmp_path):
+    other = run("mixing", 6, 1.45, name=" model.window=400")
+    other["quality"]["read_on"]["validation"]["loss"] = 1.3
+    _, found = text(tmp_path, [run("mixing", 5, 1.4), other, *NETWORKS])
+    assert found.best_look_up.name == "mixing window=400"
+    assert "mixing window=400 reached 1.4500" in frontier.finding(found)
 
 
 CASES = {  # joules and loss of the arm, what the claim says
@@ -71,7 +79,7 @@ def test_the_deciding_network_is_chosen_on_validation(tmp_path):
     better, luckier = run("gru", 300, 1.7), run("gru", 310, 1.8, name=" recipe.steps=7")
     luckier["quality"]["read_on"]["test"]["loss"] = 1.5
     _, found = text(tmp_path, [run("mixing", 5, 1.4), better, luckier, run("lstm", 4000, 1.6)])
-    assert found.deciding(frontier.plain(found), 100).name == "gru"
+    assert found.deciding(found.best_look_up, 100).name == "gru"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_the_deciding_network_is_chosen_on_validation(tmp_path):
 )
 def test_a_network_of_another_setting_is_no_rival(tmp_path, change):
     study, found = text(tmp_path, [run("mixing", 5, 1.4), NETWORKS[0], run("lstm", 4000, 1.3, **change)])
-    ratio = found.ratio(frontier.plain(found))
+    ratio = found.ratio(found.best_look_up)
     assert ratio.text == "more than 20.0x"
     assert next(iter(change)).replace("_", " ") in ratio.refused[0]
 
@@ -101,7 +109,7 @@ def test_every_size_of_a_text_is_a_text_of_its_own(tmp_path):
     study = Study(records.load(write(made + smaller, tmp_path)))
     assert [found.name for found in study.frontiers] == ["topics, 1.1 MB", "topics"]
     assert all(len(found.points) == 4 for found in study.frontiers)
-    assert frontier.plain(study.frontiers[0]).name == "mixing"
+    assert study.frontiers[0].best_look_up.name == "mixing"
 
 
 def test_the_page_shows_the_finding_the_table_and_the_plot(tmp_path):
@@ -149,5 +157,5 @@ def test_a_network_of_one_fold_is_compared_on_that_fold(tmp_path):
     arms = [made("mixing", 10, easy, 0), made("mixing", 10, hard, 1), made("lstm", 100, easy + 0.1, 0)]
     arms += [made("lstm", 100, hard + 0.1, 1), made("lstm", 2000, hard - 0.1, 1, " recipe.steps=7")]
     _, found = text(tmp_path, arms)
-    assert found.ratio(frontier.plain(found)).text == "200x"  # though 1.9 is above the mean of both folds
+    assert found.ratio(found.best_look_up).text == "200x"  # though 1.9 is above the mean of both folds
     assert found.best_dense.name == "lstm"  # the one that was tried on both

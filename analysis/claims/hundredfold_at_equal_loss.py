@@ -1,16 +1,15 @@
 """A hundredfold where selection depends on the input: looked-up counts against dense networks of every size.
 
-What decides is the dense network that is best on the validation text among those that cost less than a hundred times
-the arm: its test loss less the arm's, over its seeds. Where no network was tried that costs a hundred times as much,
-nothing is decided. Expected: supported on tiny Shakespeare, inconclusive where few networks were tried, and refuted on
-enough text.
+The arm is the one that is best on the validation text among those that look up. What decides is the dense network that
+is best there among those that cost less than a hundred times the arm: its test loss less the arm's, over its seeds.
+Where no network was tried that costs a hundred times as much, nothing is decided. Expected: supported on tiny
+Shakespeare, inconclusive where few networks were tried, and refuted on enough text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hundredfold.analysis import frontier
 from hundredfold.analysis.arm import Pairs
 from hundredfold.analysis.claims.base import PROXY, Claim, Row, age_problem, make_row
 from hundredfold.analysis.frontier import Frontier
@@ -22,13 +21,13 @@ MULTIPLE = 100.0
 
 @dataclass(frozen=True)
 class AtEqualLoss(Claim):
-    """A bound on the energy at which a dense network reaches an arm's loss, for the look-up model as it is."""
+    """A bound on the energy at which a dense network reaches the loss of the best arm that looks up."""
 
     def subjects(self, study: Study) -> list[Frontier]:
         return study.frontiers
 
     def rows(self, subject: Frontier) -> list[Row]:
-        arm = frontier.plain(subject)
+        arm = subject.best_look_up
         if arm is None:
             return []
         rival, ratio = subject.deciding(arm, MULTIPLE), subject.ratio(arm)
@@ -59,7 +58,8 @@ CLAIM = AtEqualLoss(
     title="A hundredfold at equal loss",
     order=5,
     statement="No dense network of any size reaches the loss of looked-up counts with under 100 times their energy.",
-    estimand="test loss of the best dense network that costs under 100 times the arm, less the arm's, over its seeds",
+    estimand="test loss of the dense network that is best on validation among those that cost under 100 times the best "
+    "look-up arm there, less that arm's, over its seeds",
     region=Region(0.0, strict=True),
     uses_energy=True,
     minimum_seeds=3,

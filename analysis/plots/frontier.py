@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hundredfold.analysis.formatting import EVIDENCE
-from hundredfold.analysis.frontier import Frontier, finding, plain
+from hundredfold.analysis.frontier import Frontier, finding
 from hundredfold.analysis.plots import style
 from hundredfold.analysis.plots.scene import Drawn
 
@@ -32,7 +32,7 @@ def draw(frontier: Frontier) -> Drawn:
         (handles["front of the dense networks"],) = ax.plot(
             *zip(*steps, strict=True), drawstyle="steps-post", color="#888888", linewidth=1.2, zorder=2
         )
-    arm = plain(frontier)
+    arm = frontier.best_look_up
     if arm is not None:
         handles["loss to be reached"] = ax.axhline(arm.loss, color=LOOK_UP, linewidth=0.8, linestyle=":")
         hundred = ax.axvline(100 * arm.joules, color="black", linewidth=1, linestyle=":")
