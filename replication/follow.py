@@ -23,7 +23,7 @@ def main() -> None:
     experiment = build(given["config"])
     store = dist.TCPStore(HERE, given["port"], experiment.trainer.ranks, is_master=False, timeout=WAIT)
     with group(experiment, rank, store):
-        follow(experiment, rank, given["attempts"])
+        follow(experiment, rank)
 
 
 if __name__ == "__main__":

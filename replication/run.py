@@ -37,7 +37,7 @@ from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import Source
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
-from hundredfold.replication.parallel import others, source_of
+from hundredfold.replication.parallel import group, launched, others, place, source_of
 from hundredfold.replication.process import check_device, prepare
 from hundredfold.replication.record import identity, idle_watts, read_record, results, shares, write_record
 from hundredfold.replication.scoring import evaluate, read_on
@@ -51,7 +51,7 @@ FILES = (LOCK, "attempts", "checkpoint.ckpt", "checkpoint.damaged", "checkpoint.
 
 
 class Result(NamedTuple):
-    """How a run ended: `action` is skipped, resumed or started; the record says the rest."""
+    """How a run ended: `action` is skipped, resumed, started or, where another rank leads, followed."""
 
     action: str
     folder: Path
@@ -76,6 +76,9 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     if not experiment.dataset.present():
         experiment.dataset.training()  # says which file is missing
     reference = _reference(experiment)
+    if rank := launched(experiment):
+        with group(experiment, rank):
+            return Result("followed", folder, follow(experiment, rank))
     source = source_of(experiment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,9 +96,11 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
             known = identity(experiment, folder, suite, earlier + 1)
             known["environment"]["idle_w"] = idle_watts(source, Path(experiment.config["results"]))
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
-            with meter.beating(), others(experiment, earlier):
+            with meter.beating(), others(experiment):
+                ranks.of_first(lambda: earlier)
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
                 record = known | _measured(experiment, folder, meter, reference, progress)
+                ranks.of_first(lambda: record)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
         return Result(action, folder, record)
@@ -139,17 +144,20 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
     write_record(folder, identity(experiment, folder, suite, attempts) | ended)
 
 
-def follow(experiment: Experiment, rank: int, attempts: int) -> None:
-    """Train as a rank that is not the first, under a meter of its own whose figures go to that one."""
+def follow(experiment: Experiment, rank: int) -> dict[str, Any]:
+    """Train as a rank that is not the first, under a meter of its own whose figures go to that one; its record."""
     folder, source = run_folder(experiment.config), source_of(experiment, rank)
+    attempts = ranks.of_first(lambda: 0)
     prepare(experiment.trainer.threads)
-    with alone(source) if source.metered and source.shares else contextlib.nullcontext():
+    apart = source.metered and (source.shares or place(rank) == 0)  # from what rank 0 holds
+    with alone(source) if apart else contextlib.nullcontext():
         meter = Meter(source, Ledger(folder / f"energy-{rank}.jsonl"), attempts=attempts)
         with meter.beating():
             with meter.phase("setup"):
                 module, _ = _train(experiment, folder, meter, _reference(experiment), lambda done, total: None)
             meter.close()
             shares(module)
+    return ranks.of_first(dict)
 
 
 def _measured(experiment: Experiment, folder: Path, meter: Meter, reference, progress: Progress) -> dict[str, Any]:

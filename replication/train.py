@@ -51,6 +51,8 @@ def train(cfg) -> None:
     with answered():  # here too, because Hydra writes a line of its own about an error that passes it
         experiment = resolve(cfg)
         action, record, folder = perform_shown(experiment)
+    if action == "followed":  # rank 0 tells
+        return
     print(f"{action}: {folder}/record.json")
     if record["status"] != "finished":
         print(f"{record['status']}: {record['reason']}", file=sys.stderr)

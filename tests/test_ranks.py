@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import lightning as L
@@ -206,3 +207,30 @@ def test_outside_of_a_group_there_is_one_rank():
     ranks.average([tensor])
     assert ranks.count() == 1 and ranks.rank() == 0 and tensor.sum() == 3
     assert ranks.of_first(lambda: "here") == "here" and ranks.gathered(2) == [2]
+
+
+# ---- every rank started by torchrun ---------------------------------------------------------------------------------
+def torchrun(folder, *overrides):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
+    given = [*SHORT, "model.widths=[64,64]", "energy.source=estimate", f"results={folder}", *overrides]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    return subprocess.run(
+        [*command, "hundredfold.replication", "train", *given], capture_output=True, text=True, env=environment
+    )
+
+
+def test_torchrun_may_start_the_ranks(tmp_path):
+    ended = torchrun(tmp_path, "trainer.ranks=2")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("test accuracy") == 1  # rank 0 tells
+    record = run(experiment(tmp_path, "trainer.ranks=2")).record
+    own = run(experiment(tmp_path / "own", "trainer.ranks=2")).record
+    assert record["weights_sha256"] == own["weights_sha256"] and record["flops"] == own["flops"]
+    assert torchrun(tmp_path, "trainer.ranks=2").stdout.count("skipped") == 2
+
+
+def test_another_number_of_processes_than_ranks_is_answered(monkeypatch, tmp_path):
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="torchrun has started 4 processes; use trainer.ranks=4"):
+        run(experiment(tmp_path, "trainer.ranks=2"))

@@ -32,7 +32,7 @@ def perform(experiment: Experiment, *, suite: str | None, progress) -> tuple[str
     """Bring a run to its end and export it where the logger says so; (action, record, folder)."""
     result = run(experiment, suite=suite, progress=progress)
     logger = experiment.config["logger"]
-    if logger.get("wandb") and result.action != "skipped":
+    if logger.get("wandb") and result.action in ("started", "resumed"):
         mirror(result.record, result.folder, project=logger["project"], mode=logger["wandb"])
     return result.action, result.record, result.folder
 
