@@ -49,7 +49,7 @@ def hidden(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
     yield from ((cast(nn.Parameter, layer.weight), 1) for layer in layers[:-1])
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
-            gates = module.weight_hh_l0.shape[0] // module.hidden_size
+            gates = len(cast(Tensor, module.weight_hh_l0)) // module.hidden_size
             yield from ((p, gates) for p in module.parameters() if p.ndim > 1)
 
 
