@@ -72,7 +72,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
     record = read_record(folder)
     if record is not None and record["status"] != FAILED:
         return _skipped(experiment, folder, record)
-    check_device(experiment.trainer.device)
+    check_device(experiment.trainer.device, 1 if launched(experiment) is not None else experiment.trainer.ranks)
     if not experiment.dataset.present():
         experiment.dataset.training()  # says which file is missing
     reference = _reference(experiment)

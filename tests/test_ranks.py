@@ -23,6 +23,7 @@ from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Totals, together
 from hundredfold.replication.energy.sources import Elsewhere, Source
 from hundredfold.replication.lightning_callback import SessionCallback
+from hundredfold.replication.process import check_device
 from hundredfold.replication.run import run
 
 SHORT = ["recipe.steps=40", "trainer.segments=4", "trainer.checkpoint_every_s=0", "recipe.batch_size=16"]
@@ -103,6 +104,13 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on_bit_for_bit(tmp_path):
 def test_what_ranks_cannot_share_is_refused(overrides, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         compose(["trainer.ranks=2", f"results={tmp_path}", *overrides])
+
+
+def test_more_ranks_than_gpus_are_answered(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_device("cuda")
+    with pytest.raises(ValueError, match="trainer.ranks=2: this machine has 1 GPUs; use fewer ranks"):
+        check_device("cuda", 2)
 
 
 def test_a_run_on_one_rank_is_the_run_that_it_was_without_the_option(tmp_path):
