@@ -16,6 +16,7 @@ from hundredfold.analysis.inert import LEAST_UPDATES
 from hundredfold.analysis.records import published
 from hundredfold.analysis.report import PAGE, About, show
 from hundredfold.analysis.schema import FAILED
+from hundredfold.replication.config import registry
 from hundredfold.replication.energy.sources import choose
 from hundredfold.replication.study import ceiling, tuning
 from hundredfold.replication.study.engines import Fresh, parsed
@@ -185,7 +186,8 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
         console.print(f"Power: {sentence}.", markup=False)
     bounds = power.ceilings(known)
     remaining = {job.task for job, p in zip(jobs, pasts, strict=True) if not p.ended}
-    for task in seeds:
+    models = {job.task: registry("model")[job.config["model"]["name"]] for job in jobs}
+    for task in [task for task in seeds if not models[task].learns]:  # what looks up has no products to skip
         bound = bounds.get(task)
         if bound is None and task in remaining:  # profiled, which takes seconds
             bound = ceiling.sentence(next(job.config for job in jobs if job.task == task))
