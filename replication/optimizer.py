@@ -81,6 +81,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[weight]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
+            state["step"] = torch.zeros(())  # which AdamW looks for when a state is loaded
         momentum, beta, rate = state["momentum_buffer"], group["betas"][0], group["lr"]
         momentum.lerp_(weight.grad, 1 - beta)
         ahead = weight.grad.lerp(momentum, beta).flatten(1)

@@ -33,6 +33,8 @@ ARMS = {
     "rigl": ["method=rigl", "method.update.interval=7"],
     "dsc": ["method=dsc", "method.density=0.25", "method.interval=6", "method.observe_every=2"],
 }
+MUON = ["recipe.optimizer=muon", "recipe.learning_rate=0.01"]
+ARMS |= {f"{arm} by muon": [*ARMS[arm], *MUON] for arm in ("dense", "rigl", "dsc")}
 
 
 def experiment(folder, *overrides):
