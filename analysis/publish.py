@@ -18,7 +18,7 @@ INDEX = "README.md"
 
 
 def publish(report: Path, target: Path) -> list[Path]:
-    """Copy what a report's folder holds into a study's own; the plot is that of the first task.
+    """Copy what a report's folder holds into a study's own; the plot is that of the first text of the answer, or task.
 
     Raises:
         ValueError: the folder holds no finished report.
@@ -30,9 +30,16 @@ def publish(report: Path, target: Path) -> list[Path]:
     written = [Path(shutil.copyfile(report / name, target / name)) for name in FILES]
     shutil.rmtree(target / "tables", ignore_errors=True)
     shutil.copytree(report / "tables", target / "tables")
-    plots = [*sorted((report / "plots").glob("frontier-*.png")), *sorted((report / "plots").glob(f"*-{PLOT}"))]
-    first = next((plot for plot in plots if plot.stem.count("-") == 1), next(iter(plots), None))
+    answer = (report / "answer.md").read_text(encoding="utf-8")
+    texts = sorted((report / "plots").glob("frontier-*.png"), key=lambda plot: _place(plot, answer))
+    first = next(iter([*texts, *sorted((report / "plots").glob(f"*-{PLOT}"))]), None)
     return written if first is None else [*written, Path(shutil.copyfile(first, target / PLOT))]
+
+
+def _place(plot: Path, answer: str) -> tuple[bool, int]:
+    """Where an answer speaks of the text of a plot; behind all others where it does not."""
+    place = answer.find(f"On {plot.stem.removeprefix('frontier-')},")
+    return place < 0, place
 
 
 def index(results: Path) -> Path:
