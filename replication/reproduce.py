@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -186,7 +187,7 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
         console.print(f"Power: {sentence}.", markup=False)
     bounds = power.ceilings(known)
     remaining = {job.task for job, p in zip(jobs, pasts, strict=True) if not p.ended}
-    models = {job.task: registry("model")[job.config["model"]["name"]] for job in jobs}
+    models: dict[str, Any] = {job.task: registry("model")[job.config["model"]["name"]] for job in jobs}
     for task in [task for task in seeds if not models[task].learns]:  # what looks up has no products to skip
         bound = bounds.get(task)
         if bound is None and task in remaining:  # profiled, which takes seconds
