@@ -221,12 +221,10 @@ def run_id(config: dict[str, Any]) -> str:
     identity = {"schema_version": SCHEMA_VERSION}
     for group in SCIENTIFIC:
         value = config[group]
-        hidden, added = NOT_SCIENTIFIC.get(group, ()), ADDED.get(group, {})
-        identity[group] = (
-            {k: v for k, v in value.items() if k not in hidden and not (k in added and v == added[k])}
-            if isinstance(value, dict)
-            else value
-        )
+        if isinstance(value, dict):
+            hidden, added = NOT_SCIENTIFIC.get(group, ()), ADDED.get(group, {}).items()
+            value = {k: v for k, v in value.items() if k not in hidden and (k, v) not in added}
+        identity[group] = value
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
