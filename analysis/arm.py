@@ -73,7 +73,7 @@ class Arm:
         self.dense: Arm | None = None
         self._figures: dict[str, dict[int, Any]] = {}
         self._unlikes: dict[Arm, dict[int, str | None]] = {}
-        self._comparables: dict[Arm, tuple[list[tuple[Run, Run]], list[str]]] = {}
+        self._incomparables: dict[Arm, dict[int, str | None]] = {}
 
     # ---- its own runs -----------------------------------------------------------------------------------------------
     @cached_property
@@ -207,7 +207,7 @@ class Arm:
 
     def energy_pairs(self, other: Arm, column: str = "training_j") -> Pairs:
         """Joules of two arms at the seeds where a ratio of them means something."""
-        runs, reasons = self._comparable(other)
+        runs, reasons = comparable(self, other)
         refused = tuple(dict.fromkeys((*self._lost(), *other._lost(), *reasons)))
         classes = sorted({one.evidence for one, _ in runs})
         if len(classes) > 1:  # each pair agrees within itself, but their mean would mix classes
@@ -216,10 +216,12 @@ class Arm:
         evidence = classes[0] if len(classes) == 1 else None
         return Pairs(values[:, 0], values[:, 1], self.count("diverged"), len(self.runs), refused, evidence)
 
-    def _comparable(self, other: Arm) -> tuple[list[tuple[Run, Run]], list[str]]:
-        if other not in self._comparables:
-            self._comparables[other] = comparable(self, other)
-        return self._comparables[other]
+    def incomparable(self, other: Arm) -> dict[int, str | None]:
+        """seed that both have -> why the energies of the two runs must not be divided."""
+        if other not in self._incomparables:
+            shared = [seed for seed in self.runs if seed in other.runs]
+            self._incomparables[other] = {seed: incomparable(self.runs[seed], other.runs[seed]) for seed in shared}
+        return self._incomparables[other]
 
     def _lost(self) -> tuple[str, ...]:
         failed = self.count("failed")
@@ -228,17 +230,9 @@ class Arm:
 
 def comparable(one: Arm, other: Arm) -> tuple[list[tuple[Any, Any]], list[str]]:
     """Runs of two arms whose energies may be divided, seed by seed, and why others may not."""
-    pairs, reasons = [], []
-    for seed in one.runs:
-        if seed not in other.runs:
-            continue
-        pair = one.runs[seed], other.runs[seed]
-        reason = incomparable(*pair)
-        if reason is None:
-            pairs.append(pair)
-        else:
-            reasons.append(reason)
-    return pairs, reasons
+    found = one.incomparable(other)
+    pairs = [(one.runs[seed], other.runs[seed]) for seed, reason in found.items() if reason is None]
+    return pairs, [reason for reason in found.values() if reason is not None]
 
 
 def joules(pairs: Iterable[tuple[Any, Any]], column: str = "training_j") -> np.ndarray:

@@ -6,14 +6,13 @@ python -m hundredfold.analysis.front results/flagship/records.parquet docs/selec
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hundredfold.analysis import formatting, markers, records, statistics
 from hundredfold.analysis.arm import Arm
-from hundredfold.analysis.contract import incomparable, unmeasured
+from hundredfold.analysis.contract import unmeasured
 from hundredfold.analysis.inert import inert
 from hundredfold.analysis.schema import DENSE
 from hundredfold.analysis.statistics import Estimate
@@ -37,7 +36,7 @@ def distances(arm: Arm, task: Task) -> np.ndarray:
     sign = 1 if task.metric == "accuracy" else -1
     differences: list[float] = []
     for seed, run in arm.runs.items():
-        points = sorted(_points(task, run, seed))
+        points = sorted(_points(task, arm, seed))
         if run.status != "finished" or len(points) < 2 or not points[0][0] <= run.training_j <= points[-1][0]:
             continue
         joules, quality = np.array(points).T
@@ -59,7 +58,7 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
         if (reason := unmeasured(run)) is not None:
             refused[reason] = None
             continue
-        points = sorted(_points(task, run, seed))
+        points = sorted(_points(task, arm, seed))
         if len(points) < 2:
             refused[f"{arm.label}: no two dense networks to compare with"] = None
             continue
@@ -78,11 +77,11 @@ def savings(arm: Arm, task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array(ratios, dtype=float), tuple(refused)
 
 
-def _points(task: Task, own: Any, seed: int) -> list[tuple[float, float]]:
-    """Joules and quality of the dense networks of one seed that may stand beside a run."""
-    runs = [arm.runs.get(seed) for arm in (*task.of_method(DENSE), *task.of_method(SMALL))]
-    known = [run for run in runs if run is not None and incomparable(own, run) is None]
-    return [(float(run.training_j), float(getattr(run, f"test_{task.metric}"))) for run in known]
+def _points(task: Task, arm: Arm, seed: int) -> list[tuple[float, float]]:
+    """Joules and quality of the dense networks of one seed that may stand beside an arm's run."""
+    networks = (*task.of_method(DENSE), *task.of_method(SMALL))
+    runs = [one.runs[seed] for one in networks if arm.incomparable(one).get(seed, "not run") is None]
+    return [(float(run.training_j), float(getattr(run, f"test_{task.metric}"))) for run in runs]
 
 
 def tables(study: Study) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
@@ -13,5 +14,15 @@ Result = TypeVar("Result")
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], chunksize: int = 1) -> list[Result]:
     """What a module's function makes of every item, in order; so many items go to a process at once."""
+    with beside(function, items, chunksize) as results:
+        return results()
+
+
+@contextlib.contextmanager
+def beside(
+    function: Callable[[Item], Result], items: Sequence[Item], chunksize: int = 1
+) -> Iterator[Callable[[], list[Result]]]:
+    """The same while the block does something else; what is given waits for the results."""
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
-        return list(pool.map(function, items, chunksize=chunksize))
+        results = pool.map(function, items, chunksize=chunksize)
+        yield lambda: list(results)

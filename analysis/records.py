@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import itertools
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import compute, csv
+from pydantic_core import to_json
 
 from hundredfold.analysis import check, parallel
 from hundredfold.analysis.schema import Metric, Record
@@ -42,6 +46,7 @@ COLUMNS = {
     "energy_reason": "energy.reason",
     "domains": "energy.domains",
     "phases_j": "energy.phases_j",
+    "by_seconds": "energy.by_seconds",
     "training_j": "energy.training_j",
     "unmetered_fraction": "energy.unmetered_fraction",
     "phases_s": "time.phases_s",
@@ -79,12 +84,17 @@ COLUMNS = {
     "python": "environment.python",
     "started": "environment.started",
     "load_average": "environment.load_average",
+    "others_cores": "environment.others_cores",
 }
-OBJECTS = ("options", "config", "curve", "domains", "phases_j", "phases_s", "versions", "code")
+PATHS = {column: name.split(".") for column, name in COLUMNS.items()}
+OBJECTS = ("options", "config", "curve", "domains", "phases_j", "by_seconds", "phases_s", "versions", "code")
+ALIKE = ("options", "domains", "by_seconds", "versions", "code")  # of them, those that many records share
 MANY = 2000  # runs from which on several processes read them, so many at a time
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
-NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "test_examples", "budget"]
+NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "others_cores"]
 NUMBERS += [
+    "test_examples",
+    "budget",
     "text_predictions",
     "characters",
     "fold",
@@ -94,6 +104,9 @@ NUMBERS += [
     "made_updates",
     "unit_groups",
 ]
+
+
+atexit.register(gc.unfreeze)  # what is frozen when Python ends looks like a leak to libraries, and some say so
 
 
 class Point(NamedTuple):
@@ -175,10 +188,12 @@ def _records(folder: Path, leave: Path | None = None) -> list[Path]:
 def _read(paths: list[Path]) -> dict[str, list[Any]]:
     """The columns of some records; a value that many records share is kept once."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    known: dict[Any, Any] = {}
+    known: dict[str, Any] = {}
     for path in paths:
         for name, value in flatten(check.read(path)).items():
-            columns[name].append(known.setdefault(value, value) if isinstance(value, str) else value)
+            if isinstance(value, str) or name in ALIKE:
+                value = known.setdefault(value if isinstance(value, str) else repr(value), value)
+            columns[name].append(value)
     return columns
 
 
@@ -198,14 +213,14 @@ def _no_collection() -> Iterator[None]:
 
 def flatten(record: Record) -> dict[str, Any]:
     """The columns of one record; None where a field, or a block around it, is null."""
-    columns = {column: _field(record, name) for column, name in COLUMNS.items()}
+    columns = {column: _field(record, path) for column, path in PATHS.items()}
     curve = columns["curve"]
     points = curve and [Point(*point.__dict__.values()) for point in curve]
     return columns | {"curve": points, "unit_groups": None if record.units is None else len(record.units)}
 
 
-def _field(value: Any, name: str) -> Any:
-    for part in name.split("."):
+def _field(value: Any, path: list[str]) -> Any:
+    for part in path:
         if value is None:
             return None
         value = value.get(part) if isinstance(value, dict) else getattr(value, part)
@@ -214,11 +229,18 @@ def _field(value: Any, name: str) -> Any:
 
 def save(runs: pd.DataFrame, *paths: Path) -> None:
     """Write the table in the forms that the paths' endings name, of WRITERS; lists and blocks become JSON text."""
-    plain = runs.copy()
-    for column in OBJECTS:
-        plain[column] = [json.dumps(_plain(value)) for value in plain[column]]
+    plain = runs.assign(**{column: _texts(list(runs[column])) for column in OBJECTS})
     for path in paths:
         WRITERS[path.suffix](plain, path)
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """Every value as JSON; a value that many records share is written once."""
+    known: dict[int, str] = {}
+    for value in values:
+        if id(value) not in known:
+            known[id(value)] = to_json(_plain(value)).decode()
+    return [known[id(value)] for value in values]
 
 
 def _plain(value: Any) -> Any:
@@ -261,13 +283,17 @@ def published(root: Path) -> pd.DataFrame:
 
 def _save_csv(plain: pd.DataFrame, path: Path) -> None:
     """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    texts = [c for c in plain.select_dtypes(exclude=["number", "bool"]) if c not in OBJECTS]
-    safe = {c: plain[c].map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
-            for c in texts}  # fmt: skip
-    plain.assign(**safe).to_csv(path, index=False)
+    table = pa.Table.from_pandas(plain, preserve_index=False)
+    for i, name in enumerate(table.column_names):
+        cells = table[name]
+        if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+            formula = compute.match_substring_regex(cells, FORMULA)
+            safe = compute.binary_join_element_wise(pa.scalar("'", cells.type), cells, pa.scalar("", cells.type))
+            table = table.set_column(i, name, compute.if_else(formula, safe, cells))
+    csv.write_csv(table, path)
 
 
-FORMULA = tuple("=+-@\t\r")  # the first characters of one
+FORMULA = r"^[=+\-@\t\r]"  # how one begins
 WRITERS = {
     ".csv": _save_csv,
     ".parquet": lambda plain, path: plain.to_parquet(path, index=False),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ from hundredfold.analysis.statistics import NOT_MEASURED
 from hundredfold.analysis.study import Study
 from hundredfold.analysis.task import Task
 
+Marks = dict[str, tuple[str, str]]  # method -> (colour, marker)
 PAGE = "report.html"
 TEMPLATE = pages.FOLDER / "report.html.j2"
 PLOT_TITLES = {
@@ -144,20 +146,18 @@ def _replace(output: Path, folder: Path) -> None:
 
 def write(study: Study, folder: Path, suite: str, results: Path, about: About) -> list[Verdict]:
     """Write every file of a report into an existing folder."""
-    verdicts = claims.judge(study, about.judge)
     marks = style.marks(list(dict.fromkeys(arm.method for arm in study.arms)))
     for name in ("plots", "tables"):
         (folder / name).mkdir()
-    drawn = _drawn(study, marks, folder)
-    records.save(study.runs, *((folder / "records").with_suffix(ending) for ending in (".csv", ".parquet")))
-    data = [wording.as_data(verdict) for verdict in verdicts]
-    (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
-    (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
-    context = _study(study, suite, results, verdicts, about)
-    context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
-    methods = list(about.judge or claims.judged(study))
-    context["tasks"] = [_task(task, drawn[task.name], methods) for task in study.tasks]
+    with _drawing(study, marks, folder) as drawn:
+        verdicts = claims.judge(study, about.judge)
+        _write_data(study, verdicts, folder)
+        context = _study(study, suite, results, verdicts, about)
+        context["texts"] = [_text(frontier, folder) for frontier in study.frontiers]
+        methods = list(about.judge or claims.judged(study))
+        context["tasks"] = [_task(task, methods) for task in study.tasks]
+        for task, found in zip(context["tasks"], drawn(), strict=True):
+            task["plots"] = [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in found]
     context["first_plot"] = _first_plot(context)
     (folder / "answer.md").write_text("\n\n".join(context["answer"]) + "\n", encoding="utf-8")
     context["backends"] = _backends(results / "benchmark" / "layers.json", folder / "plots" / "backends")
@@ -165,21 +165,32 @@ def write(study: Study, folder: Path, suite: str, results: Path, about: About) -
     return verdicts
 
 
-def _drawn(study: Study, marks: dict[str, tuple[str, str]], folder: Path) -> dict[str, list[plots.Plot]]:
-    """Write the tables and plots of every task, by all cores where there are several tasks; task -> its plots."""
+def _write_data(study: Study, verdicts: list[Verdict], folder: Path) -> None:
+    """The records and the verdicts as files."""
+    records.save(study.runs, *((folder / "records").with_suffix(ending) for ending in (".csv", ".parquet")))
+    data = [wording.as_data(verdict) for verdict in verdicts]
+    (folder / "verdicts.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    markdown = wording.markdown(verdicts, provenance.first_line(study.runs))
+    (folder / "verdicts.md").write_text(markdown, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _drawing(study: Study, marks: Marks, folder: Path) -> Iterator[Callable[[], list[list[plots.Plot]]]]:
+    """Write the tables and plots of every task, by other cores where there are many records; gives those of each."""
     if len(study.runs) < records.MANY:
-        return {task.name: _draw(task, marks, folder) for task in study.tasks}
-    work = [(task.name, task.runs, marks, folder) for task in study.tasks]
-    return dict(zip([task.name for task in study.tasks], parallel.each(_draw_apart, work), strict=True))
+        yield lambda: [_draw(task, marks, folder) for task in study.tasks]
+        return
+    with parallel.beside(_draw_apart, [(task.name, task.runs, marks, folder) for task in study.tasks]) as drawn:
+        yield drawn
 
 
-def _draw_apart(work: tuple[str, pd.DataFrame, dict[str, tuple[str, str]], Path]) -> list[plots.Plot]:
+def _draw_apart(work: tuple[str, pd.DataFrame, Marks, Path]) -> list[plots.Plot]:
     """The same in another process, which gets the records of the task."""
     name, runs, marks, folder = work
     return _draw(Task(name, runs), marks, folder)
 
 
-def _draw(task: Task, marks: dict[str, tuple[str, str]], folder: Path) -> list[plots.Plot]:
+def _draw(task: Task, marks: Marks, folder: Path) -> list[plots.Plot]:
     tables.write(task, folder / "tables")
     return plots.draw(task, marks, folder / "plots")
 
@@ -318,7 +329,7 @@ def _claim(verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def _task(task: Task, drawn: list[plots.Plot], methods: list[str]) -> dict[str, Any]:
+def _task(task: Task, methods: list[str]) -> dict[str, Any]:
     return {
         "name": task.name,
         "stem": tables.file_stem(task.name),
@@ -330,7 +341,6 @@ def _task(task: Task, drawn: list[plots.Plot], methods: list[str]) -> dict[str, 
         "table": pages.grid(tables.formatted(task)),
         "targets": pages.grid(energy_to_target(task)),
         "ideal": pages.grid(ideal_hardware(task)),
-        "plots": [_figure(PLOT_TITLES[plot.name], plot.caption, plot.stem) for plot in drawn],
     }
 
 

@@ -95,6 +95,7 @@ class Energy(Block):
     phases_j: dict[Phase, Amount] | None
     training_j: Amount | None
     unmetered_fraction: Fraction
+    by_seconds: list[Phase] = []  # too short for the counter: from their seconds and the watts of what surrounds them
 
     @model_validator(mode="after")
     def _agrees(self) -> Energy:
@@ -226,6 +227,7 @@ class Environment(Block):
     cudnn: Text | None = None
     tf32: bool | None = None  # whether float32 products may be rounded to it
     idle_w: Amount | None = None  # of what the source counts, measured once between two starts of the machine
+    others_cores: Amount | None = None  # that everything else kept busy during the last attempt, on average
     boot: Hex8 | None = None  # a hash of the machine's last start
     code: dict[Text, Hex8] | None = None  # a hash of every component, comments left out
 

@@ -25,7 +25,7 @@ from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.parts import Weights
 from hundredfold.methods.execution.storage.masked import STRUCTURE
 from hundredfold.replication.energy.meter import together
-from hundredfold.replication.energy.watch import mean_watts, watch
+from hundredfold.replication.energy.watch import mean_watts, step_s, watch
 from hundredfold.replication.environment import boot, collect, machine_id
 
 if TYPE_CHECKING:
@@ -49,21 +49,30 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def idle_watts(source: Source, results: Path) -> float | None:
-    """Watts of what a counter counts while nothing runs: measured once between two starts of the machine.
+class Rest(NamedTuple):
+    """What a counter does while nothing runs: watts, and seconds between two of its steps."""
 
-    Kept beside the runs, results/machines/<machine>-<boot>-<source>.json; None for a source that counts no watts.
+    idle_w: float | None = None
+    step_s: float | None = None
+
+
+def at_rest(source: Source, results: Path) -> Rest:
+    """What a source does at rest: measured once between two starts of the machine, nothing for one without a counter.
+
+    Kept beside the runs, results/machines/<machine>-<boot>-<source>.json.
     """
     if source.evidence not in ("measured", "modeled"):
-        return None
+        return Rest()
     path = results / "machines" / f"{machine_id()}-{boot()}-{source.name}-{source.shares or 'all'}.json"
     if path.exists():
-        return json.loads(path.read_text())["idle_w"]
+        known = json.loads(path.read_text())
+        return Rest(known["idle_w"], known.get("step_s"))
     print(f"Measuring the watts at rest for {IDLE_S:g} seconds, once", file=sys.stderr)
-    idle = mean_watts(watch(source, IDLE_S))
+    trace = watch(source, IDLE_S)
+    found = Rest(mean_watts(trace), step_s(trace))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"idle_w": idle, "seconds": IDLE_S})
-    return idle
+    write_json(path, found._asdict() | {"seconds": IDLE_S})
+    return found
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -214,6 +223,7 @@ def _energy(meter: Meter, totals: Totals) -> dict[str, Any]:
         "domains": list(source.domains),
         "phases_j": totals.phases_j,
         "training_j": totals.training_j,
+        "by_seconds": list(totals.by_seconds),
         "unmetered_fraction": totals.unmetered_fraction,
     }
 

@@ -34,12 +34,13 @@ from hundredfold.replication.config import Experiment, reference_config, run_fol
 from hundredfold.replication.datasets.base import Split, sealed
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
+from hundredfold.replication.energy.others import Others
 from hundredfold.replication.energy.sources import Source
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
 from hundredfold.replication.parallel import group, launched, others, place, source_of
 from hundredfold.replication.process import check_device, prepare
-from hundredfold.replication.record import identity, idle_watts, read_record, results, shares, write_record
+from hundredfold.replication.record import at_rest, identity, read_record, results, shares, write_record
 from hundredfold.replication.scoring import evaluate, read_on
 
 Progress = Callable[[int, int], None]
@@ -94,12 +95,16 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
         with alone(source) if source.metered else contextlib.nullcontext():
             earlier = _attempts(folder)
             known = identity(experiment, folder, suite, earlier + 1)
-            known["environment"]["idle_w"] = idle_watts(source, Path(experiment.config["results"]))
+            rest = at_rest(source, Path(experiment.config["results"]))
+            known["environment"]["idle_w"], source.step_s = rest.idle_w, rest.step_s or 0.0
             meter = Meter(source, Ledger(folder / "energy.jsonl"), attempts=earlier)
             with meter.beating(), others(experiment):
-                ranks.of_first(lambda: earlier)
+                ranks.of_first(lambda: (earlier, source.step_s))
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
+                machine = Others()
                 record = known | _measured(experiment, folder, meter, reference, progress)
+                if ranks.count() == 1:  # else the other ranks are among them
+                    known["environment"]["others_cores"] = machine.cores()
                 ranks.of_first(lambda: record)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)
@@ -147,7 +152,7 @@ def fail(experiment: Experiment, reason: str, *, suite: str | None = None) -> No
 def follow(experiment: Experiment, rank: int) -> dict[str, Any]:
     """Train as a rank that is not the first, under a meter of its own whose figures go to that one; its record."""
     folder, source = run_folder(experiment.config), source_of(experiment, rank)
-    attempts = ranks.of_first(lambda: 0)
+    attempts, source.step_s = ranks.of_first(lambda: (0, 0.0))
     prepare(experiment.trainer.threads)
     apart = source.metered and (source.shares or place(rank) == 0)  # from what rank 0 holds
     with alone(source) if apart else contextlib.nullcontext():

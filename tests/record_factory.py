@@ -128,6 +128,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "phases_j": phases,
             "training_j": joules,
             "unmetered_fraction": 0.004,
+            "by_seconds": [],
         }
         | energy,
         "time": {
@@ -166,6 +167,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "python": "3.11.9",
             "started": f"2027-05-01T10:{seed:02d}:00+00:00",
             "load_average": 0.4,
+            "others_cores": 0.1,
             "temperature_c": None,
             "power_limit_w": None,
             "clock_mhz": None,

@@ -36,6 +36,29 @@ def test_phases_are_exclusive_and_add_up(tmp_path):
     assert totals.phases_j == {"select": 2, "train": 5, "eval": 16} and totals.training_j == 7
 
 
+def test_a_phase_too_short_for_the_counter_gets_joules_by_its_seconds(tmp_path):
+    source = Clock()
+    source.step_s = 0.01  # a stretch has to last 0.1 s
+    meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))
+    with meter.phase("train"):
+        for _ in range(3):
+            time.sleep(0.15)
+            source.now += 10
+            with meter.phase("select"):
+                time.sleep(0.02)  # draws as much, but the counter does not see it
+        time.sleep(0.15)
+    with meter.phase("eval"):
+        time.sleep(0.15)
+        source.now += 5
+    totals = meter.totals()
+    seconds, joules = totals.phases_s, totals.phases_j
+    assert totals.by_seconds == ("select",) and totals.training_j == 30 and joules["eval"] == 5
+    assert joules["train"] + joules["select"] == pytest.approx(30)
+    assert joules["select"] / seconds["select"] == pytest.approx(joules["train"] / seconds["train"])
+    source.step_s = 0.0
+    assert meter.totals().by_seconds == () and meter.totals().phases_j["select"] == 0
+
+
 def test_a_phase_is_closed_when_its_block_raises(tmp_path):
     source = Clock()
     meter = Meter(source, Ledger(tmp_path / "energy.jsonl"))

@@ -55,12 +55,12 @@ class Counter(Estimate):
 
 def test_the_watts_at_rest_are_measured_once_between_two_starts(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(record, "IDLE_S", 0.05)
-    first = record.idle_watts(Counter(), tmp_path)
-    assert first > 0 and "Measuring the watts at rest" in capsys.readouterr().err
-    assert record.idle_watts(Counter(), tmp_path) == first and capsys.readouterr().err == ""
+    first = record.at_rest(Counter(), tmp_path)
+    assert first.idle_w > 0 and 0 < first.step_s < 0.05 and "Measuring the watts at rest" in capsys.readouterr().err
+    assert record.at_rest(Counter(), tmp_path) == first and capsys.readouterr().err == ""
     monkeypatch.setattr(record, "boot", lambda: "00000000")
-    assert record.idle_watts(Counter(), tmp_path) is not None and capsys.readouterr().err
-    assert record.idle_watts(Estimate(), tmp_path) is None
+    assert record.at_rest(Counter(), tmp_path).idle_w is not None and capsys.readouterr().err
+    assert record.at_rest(Estimate(), tmp_path) == (None, None)
 
 
 def test_the_meter_draws_rest_and_work_and_says_how_to_get_more(capsys):

@@ -12,7 +12,6 @@ import numpy as np
 
 from hundredfold.analysis.arm import Arm
 from hundredfold.analysis.claims.base import Claim, Row, make_row
-from hundredfold.analysis.contract import incomparable
 from hundredfold.analysis.facts.energy_to_target import first_crossing, targets
 from hundredfold.analysis.statistics import Region
 from hundredfold.analysis.task import Task
@@ -35,12 +34,11 @@ class EnergyToTarget(Claim):
         refused: dict[str, None] = {}
         misses = 0
         for seed, run in arm.runs.items():
-            other = dense.runs.get(seed)
-            reason = "no dense run of its seed" if other is None else incomparable(run, other)
+            reason = arm.incomparable(dense).get(seed, "no dense run of its seed")
             if reason is not None:
                 refused[reason] = None
                 continue
-            mine, theirs = (first_crossing(each.curve, task.metric, goal) for each in (run, other))
+            mine, theirs = (first_crossing(each.curve, task.metric, goal) for each in (run, dense.runs[seed]))
             misses += mine is None
             if mine and theirs:
                 ratios.append(theirs / mine)

@@ -28,7 +28,6 @@ def first_line(runs: pd.DataFrame) -> str:
 def machine(runs: pd.DataFrame) -> Facts:
     """What the records say about where they come from."""
     versions = sorted({f"{name} {v}" for held in runs.versions.dropna() for name, v in held.items() if v})
-    load = runs.load_average.dropna()
     unmetered = runs.unmetered_fraction.dropna()
     commits = _values(runs.commit.dropna().str[:12])
     changed = " with uncommitted changes" if runs.dirty.fillna(False).astype(bool).any() else ""
@@ -39,12 +38,18 @@ def machine(runs: pd.DataFrame) -> Facts:
         ("Energy source", f"{_values(runs.source)} ({_values(runs.evidence)}), domains {_domains(runs)}"),
         ("Why this source", " ".join(sorted(set(runs.energy_reason.dropna()))) or UNKNOWN),
         ("Time outside the meter", f"at most {formatting.percent(unmetered.max(), 1)}" if len(unmetered) else UNKNOWN),
-        ("Load of the machine", f"{load.min():.2f} to {load.max():.2f}" if len(load) else UNKNOWN),
+        ("Load of the machine", _range(runs.load_average)),
+        ("Cores that everything else kept busy", _range(runs.others_cores)),
         ("Platform", f"{_values(runs.platform)}, Python {_values(runs.python)}"),
         ("Versions", ", ".join(versions) or UNKNOWN),
         ("Code", f"commit {commits}{changed}" if commits != UNKNOWN else UNKNOWN),
         ("Time of the runs", f"{runs.started.min()} to {runs.started.max()}"),
     ]
+
+
+def _range(column: pd.Series) -> str:
+    known = column.dropna()
+    return f"{known.min():.2f} to {known.max():.2f}" if len(known) else UNKNOWN
 
 
 def _values(column: pd.Series) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from hundredfold.analysis.arm import Arm
@@ -50,11 +51,12 @@ def curves(scene: Scene) -> Drawn | None:
     for arm, seeds in paths.items():
         colour, dashes = scene.mark(arm)[0], style.LINES[drawn[arm.method] % len(style.LINES)]
         drawn[arm.method] += 1
-        for joules, quality in seeds[:MOST_FAINT]:
-            ax.plot(joules, quality, dashes, color=colour, alpha=0.18, linewidth=0.7)
+        faint = [np.column_stack(path) for path in seeds[:MOST_FAINT]]
+        ax.add_collection(LineCollection(faint, colors=colour, linestyles=dashes, alpha=0.18, linewidths=0.7))
         shared = min(len(joules) for joules, _ in seeds)
         mean = np.mean([[joules[:shared], quality[:shared]] for joules, quality in seeds], axis=0)
         (handles[arm.label],) = ax.plot(*mean, dashes, color=colour, linewidth=1.7)
+    ax.autoscale_view()
     style.log_ticks(ax.xaxis)
     title = scene.quality_title.replace("test", "validation")
     ax.set(xlabel=scene.energy_title.replace("training", "cumulative training"), ylabel=title)
@@ -133,7 +135,11 @@ def phases(scene: Scene) -> Drawn | None:
     ax.set_xlabel(scene.energy_title.replace("training energy", "energy of the whole run"))
     used = [name for name in colours if any(means.get(name) for means in rows.values())]
     style.legend_right(figure, [Line2D([], [], color=colours[name], linewidth=6) for name in used], used)
-    return figure, "Training is train + select + warmup; evaluation, checkpoints and counting stand beside it."
+    caption = "Training is train + select + warmup; evaluation, checkpoints and counting stand beside it."
+    short = dict.fromkeys(name for arm in scene.task.physical for each in arm.figures("by_seconds").values()
+                          for name in each)  # fmt: skip
+    told = f" Too short for the counter, so shared out by seconds: {', '.join(short)}." if short else ""
+    return figure, caption + told
 
 
 def _phase_means(arm: Arm) -> dict[str, float]:

@@ -40,7 +40,6 @@ SETTINGS: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.hashsalt": "analysis",
-    "figure.constrained_layout.use": True,
 }
 OFFSETS = [(6, 5), (6, -11), (-6, 5), (-6, -11), (0, 9), (0, -15), (10, -3), (-10, -3), (14, 12), (-14, 12), (14, -18),
            (-14, -18)]  # fmt: skip
@@ -60,16 +59,24 @@ def size(marker: str, points: float) -> float:
 def new(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
     """A figure in the common style and its axes, one or an array as `plt.subplots` gives them; sizes in inches."""
     with plt.rc_context(SETTINGS):
-        return plt.subplots(figsize=(width, height), **layout)
+        return plt.subplots(figsize=(width, height), layout="constrained", **layout)
 
 
 def save(figure: Figure, stem: Path) -> None:
     """Write PNG and SVG, byte for byte the same for the same records."""
+    place(figure)
     with plt.rc_context(SETTINGS):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found; finding it again takes longer than drawing
         figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
     stem.with_suffix(".svg").write_bytes(svg(figure))
+
+
+def place(figure: Figure) -> None:
+    """Find the places of axes and legends, once: to find them again takes longer than to draw."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        with plt.rc_context(SETTINGS):
+            engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def svg(figure: Figure) -> bytes:
@@ -92,8 +99,10 @@ def log_ticks(axis: Axis, widest: float = 500.0) -> None:
 
 def label_points(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
     """Write a short text beside each point (x, y, text, colour), where it covers neither a point nor another text."""
-    ax.figure.canvas.draw()
-    renderer: Any = ax.figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    place(figure)
+    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg
     centres = [ax.transData.transform((x, y)) for x, y, _, _ in points]
     taken: list[Any] = []
     for x, y, text, colour in points:

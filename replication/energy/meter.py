@@ -11,6 +11,7 @@ that was drawn; what it has beyond that is the phase `replayed`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -22,10 +23,13 @@ from hundredfold.replication.energy.sources import Source
 
 HEARTBEAT_S = 1.0  # between two lines of the ledger: what a kill may lose
 DURABLE_S = 5.0  # between two lines that wait for the disk
+NOTHING = [0.0] * 4  # joules, wall and CPU seconds, stretches
 STILL_S = 1.0  # of training, after which every counter has moved
 ROUNDING_J = 1e-9
 
-Phases = dict[str, list[float]]  # phase -> joules, wall seconds, CPU seconds
+COARSE = 10  # steps of a counter that a stretch of a phase has to last, or its joules tell little
+
+Phases = dict[str, list[float]]  # phase -> joules, wall seconds, CPU seconds, stretches of it
 
 
 class Totals(NamedTuple):
@@ -34,6 +38,8 @@ class Totals(NamedTuple):
     Attributes:
         phases_j, phases_s, phases_cpu_s: all that was drawn, by phase.
         training_j, training_s, training_cpu_s: of the steps that made the weights, without those taken again.
+        by_seconds: phases whose stretches are too short for the counter, so that their joules follow from their
+            seconds and from the watts of training, or of all that stands beside it.
         unmetered_fraction: share of the wall time between the meter's start and now that lay in no phase; an attempt
             that was killed counts a heartbeat more, which is what it may have done after its last line.
     """
@@ -45,6 +51,7 @@ class Totals(NamedTuple):
     training_s: float
     training_cpu_s: float
     unmetered_fraction: float
+    by_seconds: tuple[str, ...] = ()
 
 
 def together(all_: list[Totals]) -> Totals:
@@ -121,10 +128,19 @@ class Meter:
                 self._refuse(f"{self.source.name} ran backwards by {self._mark[0] - now[0]:.3g} J.")
                 now = (0.0, *now[1:])
             if self._open:
-                figures = self._phases.setdefault(self._open[-1], [0.0, 0.0, 0.0])
+                figures = self._figures()
                 for i in range(3):
                     figures[i] += now[i] - self._mark[i]
             self._mark = now
+
+    def _figures(self) -> list[float]:
+        """Those of the innermost open phase."""
+        return self._phases.setdefault(self._open[-1], NOTHING.copy())
+
+    def _stretch(self) -> None:
+        """Count that the innermost open phase begins, or goes on after another within it."""
+        if self._open:
+            self._figures()[3] += 1
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -133,6 +149,7 @@ class Meter:
         with self._lock:
             self._charge()
             self._open.append(name)
+            self._stretch()
         try:
             yield
         finally:
@@ -140,6 +157,7 @@ class Meter:
             with self._lock:
                 self._charge()
                 self._open.pop()
+                self._stretch()
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -188,7 +206,7 @@ class Meter:
     def close(self) -> None:
         """Write the last line; joules of a counter that has stood still through training are none."""
         self._charge()
-        joules, wall, _ = _training(self._phases)
+        joules, wall, *_ = _training(self._phases)
         if self.source.metered and wall > STILL_S:
             still = self.source.still(joules)
             if still:
@@ -208,19 +226,21 @@ class Meter:
         phases, training = drawn | made, _training(made)
         if self.ledger.earlier:
             phases["replayed"] = [max(0.0, all_ - kept) for all_, kept in zip(_training(drawn), training, strict=True)]
+        metered, step_s = self.source.metered, self.source.step_s
+        short = tuple(name for name, figures in phases.items() if figures[1] < COARSE * step_s * figures[3])
         joules, seconds, cpu_seconds = ({name: figures[i] for name, figures in phases.items()} for i in range(3))
-        metered = self.source.metered
         earlier = sum(line["elapsed_s"] + self.heartbeat_s * (not line.get("closed")) for line in self.ledger.earlier)
         elapsed = earlier + time.perf_counter() - self._start
         inside = sum(figures[1] for figures in drawn.values())
         return Totals(
-            phases_j=joules if metered else None,
+            phases_j=_by_seconds(joules, seconds, short) if metered else None,
             phases_s=seconds,
             phases_cpu_s=cpu_seconds,
             training_j=training[0] if metered else None,
             training_s=training[1],
             training_cpu_s=training[2],
             unmetered_fraction=max(0.0, 1 - inside / elapsed) if elapsed > 0 else 0.0,
+            by_seconds=short if metered else (),
         )
 
     def _made(self) -> Phases:
@@ -248,10 +268,25 @@ def _added(*accounts: Phases) -> Phases:
     total: Phases = {}
     for account in accounts:
         for name, figures in account.items():
-            total[name] = [sum(pair) for pair in zip(total.get(name, (0.0, 0.0, 0.0)), figures, strict=True)]
+            known = total.get(name, NOTHING)
+            total[name] = [sum(pair) for pair in itertools.zip_longest(known, figures, fillvalue=0.0)]
     return total
 
 
+def _by_seconds(joules: dict[str, float], seconds: dict[str, float], short: tuple[str, ...]) -> dict[str, float]:
+    """Joules by phase, those of short ones from their seconds; training keeps its sum, and so does the rest."""
+    found = dict(joules)
+    for inside in (True, False):
+        names = [name for name in joules if (name in TRAINING) == inside]
+        whole, time_s = sum(joules[name] for name in names), sum(seconds[name] for name in names)
+        long = sum(joules[name] for name in names if name not in short)
+        if time_s > 0 and (long > 0 or all(name in short for name in names)):
+            found |= {name: whole * seconds[name] / time_s for name in names if name in short}
+            left = whole - sum(found[name] for name in names if name in short)
+            found |= {name: joules[name] * left / long for name in names if name not in short}
+    return found
+
+
 def _training(phases: Phases) -> list[float]:
-    """Joules, wall and CPU seconds of the phases that make up training."""
-    return [sum(phases[name][i] for name in TRAINING if name in phases) for i in range(3)]
+    """Joules, wall and CPU seconds and stretches of the phases that make up training."""
+    return _added({}, *({"all": phases[name]} for name in TRAINING if name in phases)).get("all", NOTHING)

@@ -25,6 +25,7 @@ class Source:
     Attributes:
         domains: what is metered, as in "gpu0" or "package-0".
         reason: one sentence that says why this source was taken.
+        step_s: seconds between two steps of its counter, 0 where it has none or they are not known.
         shares: what its counters count beside this run, so that no other run may draw from it: the whole machine, "",
             or one of its devices.
     """
@@ -33,6 +34,7 @@ class Source:
     name: str = field(default="none", init=False)
     evidence: str = field(default="none", init=False)
     domains: tuple[str, ...] = field(default=(), init=False)
+    step_s: float = field(default=0.0, init=False)
     shares: str = field(default="", init=False)
     machine: ClassVar[bool] = False  # whether its counters count all that runs on the machine
 

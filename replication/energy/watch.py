@@ -64,11 +64,15 @@ def behaviour(source: Source, idle: Trace, busy: Trace) -> Behaviour:
         begin = time.perf_counter()
         source.joules()
         cost.append(time.perf_counter() - begin)
-    changes = [t for (_, before), (t, after) in pairwise(busy) if after != before]
-    gaps = [after - before for before, after in pairwise(changes)]
     rest, at_work = mean_watts(idle), mean_watts(busy)
-    return Behaviour(statistics.median(cost), statistics.median(gaps) if gaps else None, rest, at_work,
-                     _lag(busy, rest, at_work))  # fmt: skip
+    return Behaviour(statistics.median(cost), step_s(busy), rest, at_work, _lag(busy, rest, at_work))
+
+
+def step_s(trace: Trace) -> float | None:
+    """Median time between two changes of the counter; None where it has changed once at most."""
+    changes = [t for (_, before), (t, after) in pairwise(trace) if after != before]
+    gaps = [after - before for before, after in pairwise(changes)]
+    return statistics.median(gaps) if gaps else None
 
 
 def mean_watts(trace: Trace) -> float | None:
