@@ -126,11 +126,19 @@ class Frontier:
         """The arm that looks up with the least loss, which the claim and the finding are about."""
         return self._best(self.look_ups)
 
+    @property
+    def has_folds(self) -> bool:
+        """Whether several parts of the text were held out in turn."""
+        return bool(self.runs.fold.notna().any())
+
+    def _whole(self, points: list[Point]) -> list[Point]:
+        """Those that have all folds, if there are any: what was tried on one of them says nothing of the others."""
+        most = max((len(point.runs) for point in points), default=0) if self.has_folds else 0
+        return [point for point in points if len(point.runs) >= most]
+
     def _best(self, points: list[Point]) -> Point | None:
-        """By the validation text; of those that have all folds, if there are any."""
-        most = max((len(point.runs) for point in points), default=0) if self.runs.fold.notna().any() else 0
-        whole = [point for point in points if len(point.runs) >= most]
-        return min(whole, key=lambda point: point.mean("text_validation_loss"), default=None)
+        """By the validation text."""
+        return min(self._whole(points), key=lambda point: point.mean("text_validation_loss"), default=None)
 
     def ratio(self, arm: Point) -> Ratio:
         """Energy of the cheapest dense network that reaches the arm's loss, over the arm's energy."""
@@ -141,7 +149,7 @@ class Frontier:
         if not rivals:
             return Ratio(None, False, refused)
         reached = [point.joules for point in rivals if self._behind(arm, point) <= 0]
-        joules = min(reached) if reached else max(point.joules for point in rivals)
+        joules = min(reached) if reached else max(point.joules for point in self._whole(rivals))
         return Ratio(joules / arm.joules, not reached, refused)
 
     def deciding(self, arm: Point, multiple: float) -> Point | None:
@@ -150,10 +158,9 @@ class Frontier:
         Best on the validation text. None where no network was tried that costs so much: a dearer one might have been
         made to reach the loss more cheaply.
         """
-        cheaper = [point for point in self.dense if point.joules < multiple * arm.joules]
-        if len(cheaper) == len(self.dense):
-            return None
-        return min(cheaper, key=lambda point: point.mean("text_validation_loss"), default=None)
+        tried = self._whole(self.dense)
+        cheaper = [point for point in tried if point.joules < multiple * arm.joules]
+        return self._best(cheaper) if len(cheaper) < len(tried) else None
 
     def gap(self, arm: Point, other: Point) -> tuple[np.ndarray, tuple[str, ...]]:
         """Test loss of a network less that of an arm, seed by seed, and why seeds were left out."""
@@ -232,7 +239,7 @@ def finding(frontier: Frontier) -> str:
     head = f"On {frontier.name}, {arm.name} reached {reached} nats a token with {formatting.number(arm.joules, 2)} J"
     if not ratio.bound:
         return f"{head}; the cheapest dense network that reached it took {ratio.text} as much."
-    most = formatting.number(max(point.joules for point in frontier.dense))
+    most = formatting.number((ratio.value or 0.0) * arm.joules)
     size = formatting.number(best.mean("total_parameters"), 2)
     return (
         f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a "
@@ -243,13 +250,14 @@ def finding(frontier: Frontier) -> str:
 def conditions(frontier: Frontier) -> str:
     """One sentence: what the finding of a text rests on."""
     models = ", ".join(dict.fromkeys(point.model for point in frontier.dense))
-    sizes = [point.mean("total_parameters") for point in frontier.dense]
+    sizes = sorted(point.mean("total_parameters") for point in frontier.dense)
+    size = " to ".join(dict.fromkeys(formatting.number(each, 2) for each in (sizes[0], sizes[-1])))
     runs = frontier.runs
     evidence = ", ".join(sorted({formatting.EVIDENCE[one] for one in runs.evidence.dropna()}))
     return (
         f"Weights are frozen and the test text is read from beginning to end; {len(frontier.dense)} dense networks "
-        f"({models}) of {formatting.number(min(sizes), 2)} to {formatting.number(max(sizes), 2)} parameters were "
-        f"tried, on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
+        f"({models}) of {size} parameters were tried, "
+        f"on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
     )
 
 

@@ -17,6 +17,8 @@ from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
 from hundredfold.analysis.statistics import Estimate, Interval
 from hundredfold.analysis.study import Study
 
+SHORT = "dense_short"  # dense training with fewer steps
+
 
 def answer(verdicts: list[dict[str, Any]]) -> str:
     """One sentence for the whole question: the least energy at no loss, its rival's, and what of the claim holds."""
@@ -54,7 +56,26 @@ def dense_alone(study: Study) -> str:
             joules = task.dense.energy.value
             spent = "" if joules is None else f" with {formatting.number(joules)} J"
             found.append(f"{quality.removesuffix(' %')} {unit} on {task.name}{spent} ({task.dense.label})")
-    return f"No method is judged here. The best dense networks reached {'; '.join(found)}." if found else ""
+    if not found:
+        return ""
+    controls = [f"{_ratio(task.control.ratio)} on {task.name}" for task in study.tasks if task.control.ratio.n]
+    lengths = [
+        f"{_ratio(arm.energy_ratio)} for {arm.label} on {task.name}"
+        for task in study.tasks
+        for arm in task.of_method(SHORT)
+        if arm.energy_ratio.n
+    ]
+    told = {"Energy of dense over the same runs once more": controls, "Energy of dense over shorter runs": lengths}
+    return " ".join(
+        [
+            f"No method is judged here. The best dense networks reached {'; '.join(found)}.",
+            *(f"{head}: {'; '.join(ratios)}." for head, ratios in told.items() if ratios),
+        ]
+    )
+
+
+def _ratio(figure: Estimate) -> str:
+    return formatting.estimate(figure, "ratio")
 
 
 LOSSES = {"points": CLAIM.region.low, "nats": (CLAIM.loss_region or CLAIM.region).low}  # what counts as no loss
@@ -120,17 +141,32 @@ def page(source: Path) -> str:
 
 
 def look_up(source: Path) -> str:
-    """The first finding of answer.md, with its conditions, and the verdict that verdicts.json gives it."""
-    first = source.read_text(encoding="utf-8").split("\n\n")[0].strip()
-    verdicts = json.loads(source.with_name("verdicts.json").read_text(encoding="utf-8"))
-    verdict = next(v for v in verdicts if v["claim"] == "hundredfold_at_equal_loss")
+    """What five held-out parts of a text say of a hundredfold by looking up, and what the usual one says by itself.
+
+    Args:
+        source: answer.md of the study with folds; that of the usual split lies beside it, in frontier_text.
+    """
+    usual = source.parent.with_name("frontier_text") / source.name
+    (folds, verdict), (split, alone) = _found(source), _found(usual)
     told = {"supported": "Yes", "refuted": "No"}.get(verdict["verdict"], "Not decided")
-    return f"**{told}, where selection depends on the input.** {first} {verdict['title']}: {verdict['text']}."
+    row = verdict["rows"][0]
+    return (
+        f"**{told}, where selection depends on the input.** {folds} The best network below a hundredfold "
+        f"({row['against']}) is behind by {_figure(row)}. {verdict['title']}: {verdict['text']}.\n\n"
+        f"On its usual held-out part alone: {split} {alone['title']}: {alone['text']}."
+    )
+
+
+def _found(source: Path) -> tuple[str, dict[str, Any]]:
+    """The first finding of an answer.md, and the verdict that verdicts.json gives it."""
+    verdicts = json.loads(source.with_name("verdicts.json").read_text(encoding="utf-8"))
+    first = source.read_text(encoding="utf-8").split("\n\n")[0].strip()
+    return first, next(v for v in verdicts if v["claim"] == "hundredfold_at_equal_loss")
 
 
 def main(arguments: list[str]) -> int:
     """Exit code."""
-    defaults = ("results/frontier_text/answer.md", "README.md")
+    defaults = ("results/folds_text/answer.md", "README.md")
     return markers.fill(arguments, "answer", ("results/quick/verdicts.json", "README.md"), page) or markers.fill(
         [], "look_up", defaults, look_up
     )

@@ -144,8 +144,11 @@ def test_a_plan_says_how_much_could_be_saved(tmp_path):
 
 
 def test_a_study_of_dense_networks_says_what_they_reached(tmp_path):
-    made = [DENSE, Arm("dense_short", "dense_control", {"duration": 0.5}, 2.0, -0.01)]
+    made = [DENSE, Arm("dense", "dense", replicate=1)]
+    made.append(Arm("dense_short", "dense_control", {"duration": 0.5}, 2.0, -0.01))
     report.build(write(study(made, ["digits/mlp", "topics/gpt"]), tmp_path / "r"), tmp_path / "o", "quick")
     told = (tmp_path / "o" / "answer.md").read_text()
     assert told.startswith("No method is judged here. The best dense networks reached 95.")
     assert "% on digits/mlp with" in told and "nats on topics/gpt with" in told
+    assert "Energy of dense over the same runs once more: 1.00x [" in told
+    assert "Energy of dense over shorter runs: 2.00x [" in told and "for dense_short on topics/gpt" in told

@@ -72,7 +72,7 @@ def test_the_claim_is_about_the_best_network_that_costs_less_than_a_hundredfold(
     assert (verdict.claim.name, verdict.word) == ("hundredfold_at_equal_loss", word)
     if word == "supported":
         assert verdict.best.against == "gru, 60x" and verdict.best.estimate.value == pytest.approx(0.31)
-        assert verdict.caps == ("energy is a CPU-time proxy",)
+        assert verdict.caps == ("one held-out part of the text", "energy is a CPU-time proxy")
 
 
 def test_the_deciding_network_is_chosen_on_validation(tmp_path):
@@ -141,8 +141,11 @@ def test_folds_of_a_text_are_paired_and_stand_for_seeds(tmp_path):
         return one | {"config": one["config"] | {"dataset": {"characters": None, "fold": fold}}}
 
     both = [made(*arm, fold) for arm in (("mixing", 10, 1.4), ("lstm", 100, 1.5)) for fold in range(5)]
+    both.append(made("gru", 5000, 1.5, 4))  # on one fold alone, which says nothing of the others
     _, found = text(tmp_path, both)
-    mixing, lstm = found.points
+    mixing, lstm, _ = found.points
+    assert found.ratio(mixing).text == "more than 10.0x" and found.deciding(mixing, 100) is None
+    assert "with up to 100 J (more than 10.0x)" in frontier.finding(found)
     assert (mixing.name, len(mixing.runs), lstm.name, len(lstm.runs)) == ("mixing", 5, "lstm", 5)
     gap, refused = found.gap(mixing, lstm)
     assert gap.tolist() == pytest.approx([0.1] * 5) and refused == ()

@@ -91,7 +91,7 @@ def test_the_verdicts_of_the_readme_are_those_of_the_published_study():
 def test_the_first_screen_states_what_looking_up_reached():
     from hundredfold.analysis.summary import look_up
 
-    source = ROOT / "results" / "frontier_text" / "answer.md"
+    source = ROOT / "results" / "folds_text" / "answer.md"
     assert markers.insert(README, "look_up", look_up(source)) == README, "run `make readme`"
     assert README.index("look_up: begin") < README.index("answer: begin")
 
