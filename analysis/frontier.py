@@ -4,7 +4,7 @@ The rival of a loss is the dense run of least energy that reaches it; between tw
 run reaches it, the ratio is more than the most energy tried. Losses are those of the test text read on from beginning
 to end (`quality.read_on`), so that every model has all the context that it can use.
 
-    python -m hundredfold.analysis.frontier results/frontier_text/records.parquet docs/lookup.md
+    python -m hundredfold.analysis.frontier
 """
 
 from __future__ import annotations
@@ -230,6 +230,24 @@ def table(frontier: Frontier) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_fold(frontier: Frontier) -> pd.DataFrame | None:
+    """Test loss of every configuration on each held-out part of the text; None where there is one alone."""
+    if not frontier.has_folds:
+        return None
+    folds = sorted({fold for point in frontier.points for fold in point.by_seed})
+    rows = [
+        {"Arm": point.name + ("" if point.dense else " *"), "Training, J": formatting.number(point.joules)}
+        | {f"Fold {fold}, nats": _loss_at(point, fold) for fold in folds}
+        for point in sorted(frontier.points, key=lambda point: point.loss)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _loss_at(point: Point, fold: int) -> str:
+    run = point.by_seed.get(fold)
+    return formatting.DASH if run is None else formatting.quantity(run.text_loss, "loss")
+
+
 def finding(frontier: Frontier) -> str:
     """One sentence: the best look-up arm beside the best dense network."""
     arm, best = frontier.best_look_up, frontier.best_dense
@@ -263,17 +281,29 @@ def conditions(frontier: Frontier) -> str:
 
 def tables(runs: pd.DataFrame) -> str:
     """The finding and the table of every text, for the documentation."""
-    return "\n\n".join(
-        f"### {found.name}\n\n{finding(found)}\n\n{table(found).to_markdown(index=False, disable_numparse=True)}"
-        for found in frontiers(runs)
-    )
+    parts = []
+    for found in frontiers(runs):
+        parts += [f"### {found.name}", finding(found)]
+        parts += [
+            shown.to_markdown(index=False, disable_numparse=True)
+            for shown in (table(found), by_fold(found))
+            if shown is not None
+        ]
+    return "\n\n".join(parts)
 
 
-def main(arguments: list[str]) -> int:
+PAGE = "docs/lookup.md"
+STUDIES = {"frontier": "frontier_text", "folds": "folds_text"}  # markers of the page -> the study between them
+
+
+def main() -> int:
     """Exit code."""
-    defaults = ("results/frontier_text/records.parquet", "docs/lookup.md")
-    return markers.fill(arguments, "frontier", defaults, lambda source: tables(records.read(source)))
+    codes = [
+        markers.fill([], name, (f"results/{study}/records.parquet", PAGE), lambda source: tables(records.read(source)))
+        for name, study in STUDIES.items()
+    ]
+    return max(codes)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -39,7 +39,7 @@ from hundredfold.analysis.facts.footprint import footprint
 from hundredfold.analysis.facts.ideal_hardware import ideal_hardware
 from hundredfold.analysis.facts.profiles import profiles
 from hundredfold.analysis.facts.sensitivity import sensitivity
-from hundredfold.analysis.frontier import Frontier, conditions, finding
+from hundredfold.analysis.frontier import Frontier, by_fold, conditions, finding
 from hundredfold.analysis.frontier import table as frontier_table
 from hundredfold.analysis.plots import benchmark, style
 from hundredfold.analysis.plots import frontier as frontier_plot
@@ -347,6 +347,7 @@ def _task(task: Task, methods: list[str]) -> dict[str, Any]:
 def _text(frontier: Frontier, folder: Path) -> dict[str, Any]:
     """A text of the page: its table, also as CSV, and its plot."""
     found, stem = frontier_table(frontier), tables.file_stem(f"frontier {frontier.name}")
+    folds = by_fold(frontier)
     found.to_csv(folder / "tables" / f"{stem}.csv", index=False)
     (folder / "tables" / f"{stem}.md").write_text(found.to_markdown(index=False, disable_numparse=True) + "\n")
     figure, caption = frontier_plot.draw(frontier)
@@ -355,5 +356,6 @@ def _text(frontier: Frontier, folder: Path) -> dict[str, Any]:
         "name": frontier.name,
         "stem": stem,
         "table": pages.grid(found),
+        "folds": None if folds is None else pages.grid(folds),
         "plot": _figure(f"Energy to a loss, {frontier.name}", caption, folder / "plots" / stem),
     }

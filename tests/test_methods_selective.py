@@ -56,6 +56,10 @@ def test_gathered_products_equal_masked_ones(product):
         selection = Selection(*choice)
         expected = Masked().run(product, left.clone(), right.clone(), selection)
         torch.testing.assert_close(Gathered().run(product, left, right, selection), expected)
+        given = [mask for mask in choice if mask is not None]
+        if len(given) == 1:  # a method that knows how many says so
+            known = selection._replace(count=int(given[0].sum()))
+            torch.testing.assert_close(Gathered().run(product, left, right, known), expected)
 
 
 def test_single_entries_are_refused_by_the_gathering_back_end():

@@ -31,7 +31,7 @@ def test_exact_is_the_gradient_of_the_masked_forward_product(tokens, inputs, out
     dy = torch.randn(tokens, outputs, generator=generator, dtype=torch.double)
     forward = random_masks(generator, tokens, inputs, outputs, kinds)
     x.requires_grad_(), w.requires_grad_()
-    left, right, out = (torch.ones(1) if m is None else m for m in forward)
+    left, right, out = (torch.ones(1) if m is None else m for m in forward[:3])
     expected = torch.autograd.grad(((x * left) @ (w * right).T) * out, (x, w), dy)
     run = Masked().run
     dx = run(Product.INPUT_GRAD, dy, w.detach(), exact(Product.INPUT_GRAD, forward))

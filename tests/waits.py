@@ -18,12 +18,9 @@ from tests.pretend_device import Log, pretend_device
 from tests.test_matrix import METHODS, expected_refusals, options
 
 MODELS = ("mlp", "vit", "gpt", "small_cnn")
-PLAIN = {  # of a perceptron of three layers: sizes of smaller products, and of batches, are read from the device
-    "activation_topk": 12,
+PLAIN = {  # of a perceptron of three layers: sizes of batches, and of groups of them, are read from the device
     "dsc_input": 2,
     "infobatch": 1,
-    "meprop": 6,
-    "mesimp": 6,
     "moe": 1,  # its layers are too narrow for a grouped product, which waits for nothing
 }
 UPDATE = 54  # the worst of any method

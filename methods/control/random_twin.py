@@ -210,8 +210,9 @@ class RandomTwin(Method):
     def _operands(choose: Choice) -> Choice:
         def at_random(product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection) -> Selection:
             chosen = choose(product, layer, left, right, forward)
-            before = [id(mask) for mask in forward]  # dealt out in the forward product
-            return Selection(*(m if m is None or id(m) in before else dealt_in_rows(m) for m in chosen))
+            before = [id(mask) for mask in forward[:3]]  # dealt out in the forward product
+            masks = (m if m is None or id(m) in before else dealt_in_rows(m) for m in chosen[:3])
+            return Selection(*masks, count=chosen.count)
 
         return at_random
 

@@ -32,13 +32,13 @@ class Meprop(Method):
     def parts(self) -> list[Part]:
         return [Operands(self, self.select, layers=hidden, gathers=self.scope == "batch", inference=False)]
 
-    def kept(self, grad: Tensor) -> Tensor:
+    def kept(self, grad: Tensor) -> Selection:
         """Entries of an output gradient [T, O] that travel on: bool [1, O], or [T, O] per example."""
         count = max(1, round(self.fraction * grad.shape[1]))
         if self.scope == "batch":
-            return top(grad.abs().sum(0), count)[None]
+            return Selection(left=top(grad.abs().sum(0), count)[None], count=count)
         chosen = grad.abs().topk(count, dim=1).indices
-        return torch.zeros_like(grad, dtype=torch.bool).scatter_(1, chosen, True)
+        return Selection(left=torch.zeros_like(grad, dtype=torch.bool).scatter_(1, chosen, True))
 
     def select(self, product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection):
-        return forward if product is Product.FORWARD else Selection(left=self.kept(left))
+        return forward if product is Product.FORWARD else self.kept(left)

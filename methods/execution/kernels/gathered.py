@@ -18,15 +18,15 @@ class Gathered:
         Raises:
             ValueError: a mask that selects single entries.
         """
-        if selection == (None, None, None):
+        if selection[:3] == (None, None, None):
             return _multiply(product, left, right)
         inner_left = 0 if product is Product.WEIGHT_GRAD else 1
         inner_right = 1 if product is Product.FORWARD else 0
         rows, inner_l = _lines(selection.left, 1 - inner_left)
         columns, inner_r = _lines(selection.right, 1 - inner_right)
         out_rows, out_columns = _lines(selection.out, 0)
-        rows, columns = _both(rows, out_rows), _both(columns, out_columns)
-        inner = _both(inner_l, inner_r)
+        masks = _both(rows, out_rows), _both(columns, out_columns), _both(inner_l, inner_r)
+        rows, columns, inner = (_places(mask, selection.count) for mask in masks)
         shape = left.shape[1 - inner_left], right.shape[1 - inner_right]
         left, right = _take(left, inner_left, inner), _take(right, inner_right, inner)
         left, right = _take(left, 1 - inner_left, rows), _take(right, 1 - inner_right, columns)
@@ -34,11 +34,11 @@ class Gathered:
         if rows is None and columns is None:
             return small
         if columns is None:
-            return small.new_zeros(shape).index_copy_(0, rows.nonzero().flatten(), small)
+            return small.new_zeros(shape).index_copy_(0, rows, small)
         if rows is None:
-            return small.new_zeros(shape).index_copy_(1, columns.nonzero().flatten(), small)
+            return small.new_zeros(shape).index_copy_(1, columns, small)
         full = small.new_zeros(shape)
-        full[rows.nonzero(), columns.nonzero().T] = small
+        full[rows[:, None], columns] = small
         return full
 
 
@@ -66,5 +66,12 @@ def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a & b
 
 
-def _take(factor: Tensor, dim: int, mask: Tensor | None) -> Tensor:
-    return factor if mask is None else factor.index_select(dim, mask.nonzero().flatten())
+def _places(mask: Tensor | None, count: int | None) -> Tensor | None:
+    """Positions of a mask's true entries; the host waits for an accelerator only where their count is not known."""
+    if mask is None:
+        return None
+    return (mask.nonzero() if count is None else mask.nonzero_static(size=count)).flatten()
+
+
+def _take(factor: Tensor, dim: int, places: Tensor | None) -> Tensor:
+    return factor if places is None else factor.index_select(dim, places)
