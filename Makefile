@@ -61,6 +61,7 @@ lint: setup ## Check style and import order.
 
 types: setup ## Check the types (about 2 minutes).
 	@mkdir -p .mypy_cache/path/hundredfold
+	@ln -sfn "$(CURDIR)/hundredfold/__init__.py" .mypy_cache/path/hundredfold/__init__.py
 	@for folder in analysis conf methods replication; do ln -sfn "$(CURDIR)/$$folder" .mypy_cache/path/hundredfold/$$folder; done
 	@cd .mypy_cache/path && "$(CURDIR)/$(RUN)" -m mypy --config-file "$(CURDIR)/pyproject.toml" --cache-dir ..
 

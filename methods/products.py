@@ -25,13 +25,13 @@ class Selection(NamedTuple):
     """Entries of one product that are computed: boolean masks that broadcast against it; None means all.
 
     Attributes:
-        count: true entries of the one mask there is, where the method knows: an accelerator is not asked for them then.
+        size: true entries of the one mask there is, where the method knows: an accelerator is not asked for them then.
     """
 
     left: Tensor | None = None
     right: Tensor | None = None
     out: Tensor | None = None
-    count: int | None = None
+    size: int | None = None
 
 
 ALL = Selection()
@@ -39,9 +39,9 @@ ALL = Selection()
 
 def exact(product: Product, forward: Selection) -> Selection:
     """The selection that yields the exact gradient of a selected forward product: a rotation of its masks."""
-    left, right, out, count = forward
+    left, right, out, size = forward
     if product is Product.FORWARD:
         return forward
     if product is Product.INPUT_GRAD:
-        return Selection(left=out, right=right, out=left, count=count)
-    return Selection(left=out, right=left, out=right, count=count)
+        return Selection(left=out, right=right, out=left, size=size)
+    return Selection(left=out, right=left, out=right, size=size)

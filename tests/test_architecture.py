@@ -102,7 +102,7 @@ def test_every_package_is_named_in_the_project_file():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent for top in (*ALLOWED, "conf") for path in (ROOT / top).rglob("*.py")}
     dotted = {PROJECT + ".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert dotted | {"hydra_plugins.fresh_sweeper"} == listed
+    assert dotted | {"hundredfold", "hydra_plugins.fresh_sweeper"} == listed
 
 
 def test_lock_files_name_no_host():

@@ -158,7 +158,7 @@ def test_no_method_waits_more_often_than_its_budget(pretend):
 
 
 def test_the_count_of_waits_sees_those_of_a_choice_per_batch(pretend):
-    plain, _ = waits(METHODS["meprop"](), "mlp", pretend)
+    plain, _ = waits(METHODS["dsc_input"](), "mlp", pretend)
     assert plain and all(place.startswith("methods/") for _, place in plain)
 
 

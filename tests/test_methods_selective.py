@@ -58,7 +58,7 @@ def test_gathered_products_equal_masked_ones(product):
         torch.testing.assert_close(Gathered().run(product, left, right, selection), expected)
         given = [mask for mask in choice if mask is not None]
         if len(given) == 1:  # a method that knows how many says so
-            known = selection._replace(count=int(given[0].sum()))
+            known = selection._replace(size=int(given[0].sum()))
             torch.testing.assert_close(Gathered().run(product, left, right, known), expected)
 
 

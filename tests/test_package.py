@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("analysis", "conf", "hydra_plugins", "methods", "replication", "LICENSE", "README.md", "pyproject.toml")
+FOLDERS = ("analysis", "conf", "hundredfold", "hydra_plugins", "methods", "replication")
+SOURCES = (*FOLDERS, "LICENSE", "README.md", "pyproject.toml")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def test_a_sweep_from_the_wheel_ends_with_a_page(installed, tmp_path):
     done = outside(installed, tmp_path, "-m", "hundredfold.replication", "sweep", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "reports" / "sweep" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_network_is_loaded_by_the_name_of_the_package(installed, tmp_path):
+    code = "import hundredfold; print(hundredfold.__file__); hundredfold.load('nowhere')"
+    done = outside(installed, tmp_path, "-c", code)
+    assert Path(done.stdout.strip()).is_relative_to(installed)
+    assert done.stderr.strip().endswith("nowhere: no such file; a run keeps its network with trainer.keep=true")
 
 
 @pytest.mark.slow

@@ -211,8 +211,8 @@ class RandomTwin(Method):
         def at_random(product: Product, layer: str, left: Tensor, right: Tensor, forward: Selection) -> Selection:
             chosen = choose(product, layer, left, right, forward)
             before = [id(mask) for mask in forward[:3]]  # dealt out in the forward product
-            masks = (m if m is None or id(m) in before else dealt_in_rows(m) for m in chosen[:3])
-            return Selection(*masks, count=chosen.count)
+            left, right, out = (m if m is None or id(m) in before else dealt_in_rows(m) for m in chosen[:3])
+            return Selection(left, right, out, chosen.size)
 
         return at_random
 

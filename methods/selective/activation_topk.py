@@ -37,6 +37,6 @@ class ActivationTopk(Method):
             return exact(product, forward)
         count = max(1, round(self.density * left.shape[1]))
         if self.scope == "batch":
-            return Selection(left=top(left.square().sum(0), count)[None], count=count)
+            return Selection(left=top(left.square().sum(0), count)[None], size=count)
         chosen = left.abs().topk(count, dim=1).indices
         return Selection(left=torch.zeros_like(left, dtype=torch.bool).scatter_(1, chosen, True))

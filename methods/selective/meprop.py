@@ -36,7 +36,7 @@ class Meprop(Method):
         """Entries of an output gradient [T, O] that travel on: bool [1, O], or [T, O] per example."""
         count = max(1, round(self.fraction * grad.shape[1]))
         if self.scope == "batch":
-            return Selection(left=top(grad.abs().sum(0), count)[None], count=count)
+            return Selection(left=top(grad.abs().sum(0), count)[None], size=count)
         chosen = grad.abs().topk(count, dim=1).indices
         return Selection(left=torch.zeros_like(grad, dtype=torch.bool).scatter_(1, chosen, True))
 

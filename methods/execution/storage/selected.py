@@ -67,9 +67,9 @@ class SelectedWeight(MaskedWeight):
 
     def _within_masks(self, product: Product, chosen: Selection) -> Selection:
         if product is not Product.WEIGHT_GRAD:
-            return chosen._replace(right=_and(chosen.right, to_matrix(self, self.active)), count=None)
+            return chosen._replace(right=_and(chosen.right, to_matrix(self, self.active)), size=None)
         reach = None if self.wants_dense_grad else to_matrix(self, self.reach)
-        return chosen._replace(out=_and(chosen.out, reach), count=None)
+        return chosen._replace(out=_and(chosen.out, reach), size=None)
 
     def density(self) -> float:
         return float((self.weight != 0).float().mean()) if self.active is None else super().density()
