@@ -153,7 +153,7 @@ def look_up(source: Path) -> str:
     return (
         f"**{told}, where selection depends on the input.** {folds} The best network below a hundredfold "
         f"({row['against']}) is behind by {_figure(row)}. {verdict['title']}: {verdict['text']}.\n\n"
-        f"On its usual held-out part alone: {split} {alone['title']}: {alone['text']}."
+        f"Its usual held-out part alone: {split.split('. ')[0].removesuffix('.')}. {alone['title']}: {alone['text']}."
     )
 
 
