@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hundredfold.analysis import formatting, markers, records
+from hundredfold.analysis import formatting, markers, records, statistics
 from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
+HUNDRED = 100.0
 PARTS = ("characters=", "fold=")  # of a text, which are no part of an arm's name
 LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
@@ -261,8 +262,18 @@ def finding(frontier: Frontier) -> str:
     size = formatting.number(best.mean("total_parameters"), 2)
     return (
         f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a "
-        f"{best.model} of {size} parameters, ended at {formatting.quantity(best.loss, 'loss')}."
+        f"{best.model} of {size} parameters, ended at {formatting.quantity(best.loss, 'loss')}{_spread(frontier, arm)}."
     )
+
+
+def _spread(frontier: Frontier, arm: Point) -> str:
+    """How far the best network below a hundredfold is behind, over the held-out parts of a text that has several."""
+    rival = frontier.deciding(arm, HUNDRED) if frontier.has_folds else None
+    if rival is None:
+        return ""
+    gap, _ = frontier.gap(arm, rival)
+    behind = formatting.estimate(statistics.mean(gap), "nats")
+    return f"; over the held-out parts of the text, the one of {rival.joules / arm.joules:.0f}x is behind by {behind}"
 
 
 def conditions(frontier: Frontier) -> str:

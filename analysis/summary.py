@@ -149,10 +149,8 @@ def look_up(source: Path) -> str:
     usual = source.parent.with_name("frontier_text") / source.name
     (folds, verdict), (split, alone) = _found(source), _found(usual)
     told = {"supported": "Yes", "refuted": "No"}.get(verdict["verdict"], "Not decided")
-    row = verdict["rows"][0]
     return (
-        f"**{told}, where selection depends on the input.** {folds} The best network below a hundredfold "
-        f"({row['against']}) is behind by {_figure(row)}. {verdict['title']}: {verdict['text']}.\n\n"
+        f"**{told}, where selection depends on the input.** {folds} {verdict['title']}: {verdict['text']}.\n\n"
         f"Its usual held-out part alone: {split.split('. ')[0].removesuffix('.')}. {alone['title']}: {alone['text']}."
     )
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 
 from hundredfold.analysis.arm import Pairs
 from hundredfold.analysis.claims.base import PROXY, Claim, Row, age_problem, make_row
-from hundredfold.analysis.frontier import Frontier
+from hundredfold.analysis.frontier import HUNDRED, Frontier
 from hundredfold.analysis.statistics import Region
 from hundredfold.analysis.study import Study
-
-MULTIPLE = 100.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class AtEqualLoss(Claim):
         arm = subject.best_look_up
         if arm is None:
             return []
-        rival, ratio = subject.deciding(arm, MULTIPLE), subject.ratio(arm)
+        rival, ratio = subject.deciding(arm, HUNDRED), subject.ratio(arm)
         if rival is None:
             tried = max(point.joules for point in subject.dense) / arm.joules
             return [Row(arm.name, "dense networks", "nats", refused=(f"no network of {tried:.0f}x or more was tried",))]
