@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from hundredfold.analysis.schema import Metric
 from hundredfold.analysis.statistics import NOTHING, Estimate, Sample
 
 Run = Any  # a record, its columns as attributes
+Why = Callable[[Run, Run], str | None]  # a rule of the contract: why two runs must not be compared
 
 
 class Pairs(NamedTuple):
@@ -72,8 +73,7 @@ class Arm:
         self.simulated = any(run.simulated for run in self.runs.values())
         self.dense: Arm | None = None
         self._figures: dict[str, dict[int, Any]] = {}
-        self._unlikes: dict[Arm, dict[int, str | None]] = {}
-        self._incomparables: dict[Arm, dict[int, str | None]] = {}
+        self._reasons: dict[tuple[Why, Arm], dict[int, str | None]] = {}
 
     # ---- its own runs -----------------------------------------------------------------------------------------------
     @cached_property
@@ -178,10 +178,14 @@ class Arm:
 
     def _unlike(self, other: Arm) -> dict[int, str | None]:
         """seed that both finished -> why nothing of the two runs must be compared."""
-        if other not in self._unlikes:
-            shared = [seed for seed in self.finished if seed in other.finished]
-            self._unlikes[other] = {seed: unlike(self.finished[seed], other.finished[seed]) for seed in shared}
-        return self._unlikes[other]
+        return self._why(unlike, self.finished, other, other.finished)
+
+    def _why(self, decide: Why, mine: dict[int, Run], other: Arm, theirs: dict[int, Run]) -> dict[int, str | None]:
+        """seed that both have -> what a rule says of the two runs; asked once."""
+        if (decide, other) not in self._reasons:
+            shared = [seed for seed in mine if seed in theirs]
+            self._reasons[decide, other] = {seed: decide(mine[seed], theirs[seed]) for seed in shared}
+        return self._reasons[decide, other]
 
     @cached_property
     def right(self) -> dict[int, np.ndarray]:
@@ -218,10 +222,7 @@ class Arm:
 
     def incomparable(self, other: Arm) -> dict[int, str | None]:
         """seed that both have -> why the energies of the two runs must not be divided."""
-        if other not in self._incomparables:
-            shared = [seed for seed in self.runs if seed in other.runs]
-            self._incomparables[other] = {seed: incomparable(self.runs[seed], other.runs[seed]) for seed in shared}
-        return self._incomparables[other]
+        return self._why(incomparable, self.runs, other, other.runs)
 
     def _lost(self) -> tuple[str, ...]:
         failed = self.count("failed")

@@ -188,11 +188,11 @@ def _records(folder: Path, leave: Path | None = None) -> list[Path]:
 def _read(paths: list[Path]) -> dict[str, list[Any]]:
     """The columns of some records; a value that many records share is kept once."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    known: dict[str, Any] = {}
+    known: dict[Any, Any] = {}
     for path in paths:
         for name, value in flatten(check.read(path)).items():
             if isinstance(value, str) or name in ALIKE:
-                value = known.setdefault(value if isinstance(value, str) else repr(value), value)
+                value = known.setdefault(value if isinstance(value, str) else (name, repr(value)), value)
             columns[name].append(value)
     return columns
 

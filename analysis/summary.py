@@ -16,8 +16,7 @@ from hundredfold.analysis import formatting, markers
 from hundredfold.analysis.claims.no_accuracy_lost import CLAIM
 from hundredfold.analysis.statistics import Estimate, Interval
 from hundredfold.analysis.study import Study
-
-SHORT = "dense_short"  # dense training with fewer steps
+from hundredfold.analysis.task import SHORT
 
 
 def answer(verdicts: list[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from hundredfold.analysis.schema import DENSE, FAMILIES, Metric
 from hundredfold.analysis.statistics import Estimate, Interval
 
 SMALL = "dense_small"  # the rival of equal size
+SHORT = "dense_short"  # dense training with fewer steps
 
 
 class Control(NamedTuple):

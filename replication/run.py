@@ -32,9 +32,9 @@ from hundredfold.methods.execution import ranks
 from hundredfold.methods.execution.parts import Units
 from hundredfold.replication.config import Experiment, reference_config, run_folder
 from hundredfold.replication.datasets.base import Split, sealed
+from hundredfold.replication.energy.cotenants import CoTenants
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
-from hundredfold.replication.energy.others import Others
 from hundredfold.replication.energy.sources import Source
 from hundredfold.replication.module import Segments, TrainingModule, segment_edges
 from hundredfold.replication.network import NETWORK, keep
@@ -101,10 +101,10 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
             with meter.beating(), others(experiment):
                 ranks.of_first(lambda: (earlier, source.step_s))
                 (folder / "attempts").write_text(str(earlier + 1))  # once the ledger knows of it
-                machine = Others()
+                cotenants = CoTenants()
                 record = known | _measured(experiment, folder, meter, reference, progress)
                 if ranks.count() == 1:  # else the other ranks are among them
-                    known["environment"]["others_cores"] = machine.cores()
+                    known["environment"]["others_cores"] = cotenants.cores()
                 ranks.of_first(lambda: record)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)

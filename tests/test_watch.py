@@ -7,6 +7,7 @@ import pytest
 from hundredfold.replication import record
 from hundredfold.replication.energy import watch
 from hundredfold.replication.energy.command import metered
+from hundredfold.replication.energy.cotenants import CoTenants
 from hundredfold.replication.energy.sources import Estimate, Source
 
 
@@ -61,6 +62,12 @@ def test_the_watts_at_rest_are_measured_once_between_two_starts(tmp_path, monkey
     monkeypatch.setattr(record, "boot", lambda: "00000000")
     assert record.at_rest(Counter(), tmp_path).idle_w is not None and capsys.readouterr().err
     assert record.at_rest(Estimate(), tmp_path) == (None, None)
+
+
+def test_the_cores_that_all_else_kept_busy_leave_out_this_process(monkeypatch):
+    clock = iter([(100.0, 10.0, 0.0), (109.0, 12.0, 4.0)])  # of the machine, of this process, of the wall
+    monkeypatch.setattr(CoTenants, "_now", lambda self: next(clock))
+    assert CoTenants().cores() == (9.0 - 2.0) / 4.0
 
 
 def test_the_meter_draws_rest_and_work_and_says_how_to_get_more(capsys):

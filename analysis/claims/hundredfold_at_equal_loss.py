@@ -47,7 +47,8 @@ class AtEqualLoss(Claim):
             for row in measured
             if row.estimate.n < self.minimum_seeds
         ]
-        few += [] if subject.has_folds else ["one held-out part of the text"]
+        if not subject.has_folds:
+            few.append("one held-out part of the text")
         first = subject.runs.started.min()
         return (*few, *age_problem(self, first), *(PROXY[row.evidence] for row in measured if row.evidence in PROXY))
 

@@ -71,6 +71,7 @@ def together(all_: list[Totals]) -> Totals:
         phases_cpu_s=added([one.phases_cpu_s for one in all_]),
         training_j=sum(one.training_j for one in all_) if known else None,
         training_cpu_s=sum(one.training_cpu_s for one in all_),
+        by_seconds=tuple(dict.fromkeys(name for one in all_ for name in one.by_seconds)),
         unmetered_fraction=max(one.unmetered_fraction for one in all_),
     )
 
@@ -200,7 +201,7 @@ class Meter:
         """
         self._before = made
         known = _training(_added(*(line["phases"] for line in self.ledger.earlier)))
-        if known[1] < _training(made)[1] - 1e-6:
+        if known[1] < _training(_added(made))[1] - 1e-6:
             self._refuse("The ledger knows less than the checkpoint, so that joules of earlier attempts are lost.")
 
     def close(self) -> None:
@@ -289,4 +290,4 @@ def _by_seconds(joules: dict[str, float], seconds: dict[str, float], short: tupl
 
 def _training(phases: Phases) -> list[float]:
     """Joules, wall and CPU seconds and stretches of the phases that make up training."""
-    return _added({}, *({"all": phases[name]} for name in TRAINING if name in phases)).get("all", NOTHING)
+    return [sum(phases[name][i] for name in TRAINING if name in phases) for i in range(len(NOTHING))]

@@ -9,7 +9,7 @@ import psutil
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # kinds of time in which a core does something
 
 
-class Others:
+class CoTenants:
     """Counts from its start the CPU time of everything but this process; time stolen by other machines is in it."""
 
     def __init__(self) -> None:
