@@ -48,6 +48,14 @@ class Score(Block):
     num_examples: Positive
 
 
+class StateCache(Block):
+    """A recurrent network's cache of its last states; sharpness and share are the best on the validation text."""
+
+    sharpness: Amount
+    share: Fraction
+    loss_without: Amount
+
+
 class ReadOn(Block):
     """Loss of a text read from beginning to end, nats per token, and what a prediction knew of what lies before it."""
 
@@ -55,6 +63,7 @@ class ReadOn(Block):
     num_examples: Positive
     cpu_s: Amount  # of reading it; what a prediction costs
     context: Literal["carried", "whole", "sliding"]
+    cache: StateCache | None = None
 
 
 class CurvePoint(Block):

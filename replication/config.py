@@ -34,7 +34,8 @@ GROUPS = {
 }
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
 NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s", "keep")}
-ADDED = {"trainer": {"ranks": 1}}  # options that came later: at these values a run is what it was without them
+# Options that came later: at these values a run is what it was without them.
+ADDED = {"trainer": {"ranks": 1}, "model": {"cache": 0}}
 
 
 @dataclass(frozen=True)

@@ -197,11 +197,10 @@ def _test(module: TrainingModule) -> tuple[dict[str, Any], torch.Tensor, dict[st
     """Quality on the test split, read once and at the end, which predictions are right, and the losses read on."""
     with module.meter.phase("eval"):
         split = placed(module.experiment.dataset.test(), module.experiment)
-        splits = {"validation": module.validation_split, "test": split}
-        texts = {name: read_on(module, part) for name, part in splits.items()}
+        texts = read_on(module, {"validation": module.validation_split, "test": split})
         with module.meter.phase("test"):  # what predictions of the finished network cost
             test, bits = evaluate(module, split)
-        return test, bits, texts if all(texts.values()) else None
+        return test, bits, texts
 
 
 def placed(split: Split, experiment: Experiment) -> Split:

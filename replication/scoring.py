@@ -1,10 +1,11 @@
 """Quality of a model on a split: on its examples one by one, and on a text that is read from beginning to end.
 
 A window of text knows nothing of what lies before it, so that half of its tokens are predicted with less than half of
-a window. Read on, every token has all the context that the model can use: a recurrent network carries its state, a
-model of tables looks back as far as it wants, and any other network slides its window by half of its length.
+a window. Read on, every token has all the context that the model can use: a recurrent network carries its state and
+may keep a cache of the last ones, a model of tables looks back as far as it wants, and any other network slides its
+window by half of its length.
 
-Legend: N windows, L tokens of a window, n tokens of the text.
+Legend: N windows, L tokens of a window, n tokens of the text, D units, P tokens of a piece.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from hundredfold.replication.datasets.base import Split
 from hundredfold.replication.models.base import Learner
 from hundredfold.replication.models.gru import GruLM
+from hundredfold.replication.state_cache import SHARPNESS, StateCache, chosen, joined
 
 if TYPE_CHECKING:
     from hundredfold.replication.module import TrainingModule
@@ -47,37 +49,57 @@ def evaluate(module: TrainingModule, split: Split, batch_size: int = 256) -> tup
 
 
 @torch.no_grad()
-def read_on(module: TrainingModule, split: Split, batch_size: int = 64) -> dict[str, Any] | None:
-    """Mean loss per token of a text that is read from beginning to end; None where the split is no such text.
+def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 64) -> dict[str, Any] | None:
+    """Mean loss per token of texts that are read from beginning to end; None where a split is no such text.
 
+    Args:
+        splits: name -> text; what a cache of states needs is chosen on the first of them.
     Returns:
-        loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before, or a
-        "sliding" window.
+        name -> loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before,
+        or a "sliding" window. With a cache of states, `cache` says what was chosen and what the loss is without.
     """
-    if module.spec.kind != "text" or not torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]):
+    texts = all(torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]) for split in splits.values())
+    if module.spec.kind != "text" or not texts:
         return None
-    inputs, targets = module.experiment.dataset.prepare(*split)
     module.model.eval()
-    begin = time.process_time()
-    if isinstance(module.model, Learner):
-        context, losses = "whole", module.model.read_on(torch.cat([inputs.flatten(), targets[-1, -1:]]))
-    elif isinstance(module.model, GruLM):
-        context, losses = "carried", _carried(module, inputs.flatten(), targets.flatten())
-    else:
-        context, losses = "sliding", _sliding(module, inputs.flatten(), targets.flatten(), inputs.shape[1], batch_size)
-    loss, seconds = float(losses.double().mean()), time.process_time() - begin
-    return {"loss": loss, "num_examples": len(losses), "cpu_s": seconds, "context": context}
+    found: dict[str, Any] = {}
+    best: tuple[float, float] | None = None  # sharpness and share of a cache
+    for name, split in splits.items():
+        inputs, targets = module.experiment.dataset.prepare(*split)
+        begin, more = time.process_time(), {}
+        if isinstance(module.model, Learner):
+            context, losses = "whole", module.model.read_on(torch.cat([inputs.flatten(), targets[-1, -1:]]))
+        elif isinstance(module.model, GruLM):
+            tried, context = SHARPNESS if best is None else best[:1], "carried"
+            losses, cached = _carried(module, inputs.flatten(), targets.flatten(), tried)
+            if cached is not None:
+                best = best or chosen(losses, dict(zip(tried, cached, strict=True)))
+                more = {"cache": {"sharpness": best[0], "share": best[1], "loss_without": float(losses.mean())}}
+                losses = joined(losses, cached[tried.index(best[0])], best[1])
+        else:
+            row, context = inputs.shape[1], "sliding"
+            losses = _sliding(module, inputs.flatten(), targets.flatten(), row, batch_size)
+        loss, seconds = float(losses.double().mean()), time.process_time() - begin
+        found[name] = {"loss": loss, "num_examples": len(losses), "cpu_s": seconds, "context": context} | more
+    return found
 
 
-def _carried(module: TrainingModule, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Losses [n] of a recurrent network that keeps its state."""
-    model, losses = module.model, []
-    model.carried, model.state = True, None
+def _carried(
+    module: TrainingModule, inputs: Tensor, targets: Tensor, sharpness: tuple[float, ...]
+) -> tuple[Tensor, Tensor | None]:
+    """Losses [n] of a recurrent network that keeps its state; what its cache, if any, gives to each token, [K, n]."""
+    model, device, memory = module.model, module.device_of_run, None
+    cache, losses, cached = StateCache(model.cache, sharpness), [], []
     for start in range(0, len(inputs), PIECE):
         part = slice(start, start + PIECE)
-        losses.append(_losses(module, inputs[None, part], targets[None, part])[0])
-    model.carried, model.state = False, None
-    return torch.cat(losses)
+        came = targets[part].to(device)
+        with module.autocast():
+            states, memory = model.states(inputs[None, part].to(device), memory)
+            logits = model.lm_head(states[0])
+        losses.append(F.cross_entropy(logits.float(), came, reduction="none").double().cpu())
+        if model.cache:
+            cached.append(cache.read(states[0].float(), came))
+    return torch.cat(losses), torch.cat(cached, 1) if cached else None
 
 
 def _sliding(module: TrainingModule, inputs: Tensor, targets: Tensor, length: int, batch_size: int) -> Tensor:

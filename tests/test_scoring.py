@@ -53,18 +53,44 @@ def test_a_recurrent_network_reads_on_with_its_state(tmp_path, model, monkeypatc
     monkeypatch.setattr("hundredfold.replication.scoring.PIECE", 50)
     module = module_of(tmp_path, model)
     split = text_of(module)
-    found = read_on(module, split)
+    found = read_on(module, {"test": split})["test"]
     with torch.no_grad():
         logits = module.model(split.inputs.flatten()[None].long())[0]  # the whole text as one window
     assert found["context"] == "carried" and found["num_examples"] == 5 * 32
     assert found["loss"] == pytest.approx(float(F.cross_entropy(logits, split.targets.flatten().long())), abs=1e-5)
-    assert not module.model.carried and module.model.state is None
+
+def test_a_cache_of_states_predicts_what_followed_states_like_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("hundredfold.replication.scoring.PIECE", 50)
+    module, kept = module_of(tmp_path, "lstm", "model.cache=40"), 40
+    splits = {"validation": text_of(module, 6), "test": text_of(module)}
+    found = read_on(module, splits)
+    chosen = {name: found[name].pop("cache") for name in found}
+    k, s = chosen["test"]["sharpness"], chosen["test"]["share"]
+    assert (k, s) == (chosen["validation"]["sharpness"], chosen["validation"]["share"]) and s > 0
+    inputs, targets = splits["test"].inputs.flatten().long(), splits["test"].targets.flatten().long()
+    with torch.no_grad():
+        states = module.model.states(inputs[None])[0][0]
+        plain = F.softmax(module.model.lm_head(states), 1)
+    losses = []
+    for t in range(len(inputs)):
+        chance = plain[t, targets[t]]
+        if t:
+            weights = F.softmax(k * torch.stack([states[t] @ states[i] for i in range(max(0, t - kept), t)]), 0)
+            came = targets[max(0, t - kept) : t]
+            chance = (1 - s) * chance + s * weights[came == targets[t]].sum()
+        losses.append(-float(chance.log()))
+    assert found["test"]["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    without = read_on(module_of(tmp_path, "lstm"), splits)
+    assert {name: one["loss_without"] for name, one in chosen.items()} == pytest.approx(
+        {name: one["loss"] for name, one in without.items()}, abs=1e-6
+    )
+    assert found["validation"]["loss"] <= chosen["validation"]["loss_without"]
 
 
 def test_a_transformer_reads_on_with_a_sliding_window(tmp_path):
     module = module_of(tmp_path, "gpt")
     split = text_of(module)
-    found, losses = read_on(module, split, batch_size=3), []
+    found, losses = read_on(module, {"test": split}, batch_size=3)["test"], []
     inputs, targets = split.inputs.flatten().long(), split.targets.flatten().long()
     module.model.eval()
     for position in range(5 * 32):
@@ -78,14 +104,14 @@ def test_a_transformer_reads_on_with_a_sliding_window(tmp_path):
 
 def test_windows_that_do_not_follow_on_are_no_text(tmp_path):
     module = module_of(tmp_path, "gpt")
-    assert read_on(module, module.validation_split) is None  # evenly spaced, by dataset.eval_windows
+    assert read_on(module, {"validation": module.validation_split}) is None  # evenly spaced, by dataset.eval_windows
 
 
 def test_a_model_that_learns_reads_the_whole_text_before(tmp_path):
     module = module_of(tmp_path, "mixing")
     module.model.learn(8, 0.02)
     split = text_of(module)
-    found = read_on(module, split)
+    found = read_on(module, {"test": split})["test"]
     logits = module.model(split.inputs.flatten()[None])[0]
     assert found["context"] == "whole"
     assert found["loss"] == pytest.approx(float(F.cross_entropy(logits, split.targets.flatten().long())), abs=1e-5)

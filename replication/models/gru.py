@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from hundredfold.methods.options import Count
+from hundredfold.methods.options import Count, CountOrZero
 from hundredfold.replication.models.base import Model, scaled_neurons
 
 
@@ -14,24 +14,26 @@ class GruLM(nn.Module):
 
     Args:
         cell: torch's class of the recurrent layers.
-        carried: keep the state from one call to the next, to read a long text piece by piece.
+        cache: how many of its last states predict too where it reads a long text; see state_cache.py.
     """
 
-    def __init__(self, vocabulary, dim, hidden, depth, cell=nn.GRU):
+    def __init__(self, vocabulary, dim, hidden, depth, cache, cell=nn.GRU):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dim)
         self.rnn = cell(dim, hidden, depth, batch_first=True)
         self.lm_head = nn.Linear(hidden, vocabulary)
-        self.carried, self.state = False, None
+        self.cache = cache
 
     def forward(self, tokens):
-        h, state = self.rnn(self.embedding(tokens), self.state if self.carried else None)
-        self.state = state if self.carried else None
-        return self.lm_head(h)
+        return self.lm_head(self.states(tokens)[0])
+
+    def states(self, tokens, memory=None):
+        """States [B, L, D] after each of these tokens, and what to hand over with the tokens that follow them."""
+        return self.rnn(self.embedding(tokens), memory)
 
     def continued(self, tokens, memory=None):
         """Logits of the token after these [B, C], and what to hand over with the tokens that follow them."""
-        h, memory = self.rnn(self.embedding(tokens), memory)
+        h, memory = self.states(tokens, memory)
         return self.lm_head(h[:, -1]), memory
 
 
@@ -45,9 +47,10 @@ class Gru(Model):
     dim: Count = 64  # token embedding
     hidden: Count = 128  # units of a layer
     depth: Count = 1
+    cache: CountOrZero = 0  # last states that predict too, where a text is read on; 0: none
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     small: ClassVar[dict[str, Any]] = {"dim": 16, "hidden": 24}
 
     def construct(self, spec, width):
-        return GruLM(spec.num_classes, self.dim, scaled_neurons(self.hidden, width), self.depth)
+        return GruLM(spec.num_classes, self.dim, scaled_neurons(self.hidden, width), self.depth, self.cache)
