@@ -209,7 +209,7 @@ class Mixing:
         return Work(
             chunk(positions, size.contexts, rows),
             scratch(size.contexts + size.local, size.inputs, size.gates, size.finals),
-            window(self.options.window, self.options.window_most, self.picked, tree.num_nodes),
+            window(self.options.window, self.options.window_most, self.picked),
             contexts.reader(),
             contexts.reader(),
             contexts.reader(),

@@ -36,7 +36,7 @@ from hundredfold.methods.tools.mixing.network import (
 )
 from hundredfold.methods.tools.mixing.tables import Tables, aim, count, discount, locate
 from hundredfold.methods.tools.mixing.tree import Tree
-from hundredfold.methods.tools.mixing.window import Window, look_back, slide
+from hundredfold.methods.tools.mixing.window import Window, counted, look_back, slide
 
 
 class Parts(NamedTuple):
@@ -116,7 +116,7 @@ def skip(parts, work, text, begin, end):
         hashes = work.chunk.hashes
         hash_contexts(text, first, stop, parts.contexts, parts.alphabet, work.predicting, hashes, work.chunk.features)
         for t in range(first, stop):
-            slide(work.window, t, text[t], hashes[t - first])
+            slide(work.window, t, parts.tree.path[text[t]], hashes[t - first])
     for reader in (work.removing, work.counting):
         for i in range(len(reader.words)):
             reader.words[i] = work.predicting.words[i]
@@ -181,13 +181,12 @@ def predict(parts, work, plan, history, text, first, stop, begin, end, block, na
     locate(parts.tables, rows, chunk.found, chunk.checks)
     row = 0
     for t in range(first, stop):
-        look_back(window, t, hashes[t - first], tree, True)
+        look_back(window, t, hashes[t - first])
         by_position(parts.network.gates, chunk.features[t - first], work.room.part)
         out = ones[t - begin] if plan.every else ones[0]
         row, loss = decide(parts, work, t - first, text[t], row, plan.every, plan.rate, out, tally)
         nats[t - begin] = loss
-        look_back(window, t, hashes[t - first], tree, False)
-        slide(window, t, text[t], hashes[t - first])
+        slide(window, t, tree.path[text[t]], hashes[t - first])
 
 
 @kernel(fastmath=True)
@@ -243,7 +242,7 @@ def read_inputs(parts, work, row, node, length, expected):
             order = max(order, parts.contexts.order[i])
         j = read_counts(states, settings, room, i, zeros, ones, j)
     for c in range(len(window.picked)):
-        zeros, ones = window.counts[c, node, 0], window.counts[c, node, 1]
+        zeros, ones = counted(window, c, parts.tree, node)
         j = read_counts(states, settings, room, num_contexts + c, zeros, ones, j)
     if len(parts.matches.lengths) > 0:
         j = read_match(states, room, length, expected, j)

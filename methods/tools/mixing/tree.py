@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 GROUP_NODES = 15
+WORD_BITS = 64
 
 
 class Tree(NamedTuple):
@@ -26,6 +27,9 @@ class Tree(NamedTuple):
         group: int64 [V - 1]; the group of each node.
         place: int64 [V - 1]; the node's place in its group, 0 for the group's root.
         depth: int64 [V - 1]; decisions above the node.
+        path: uint64 [V]; the bits of each symbol's decisions, the first in the highest place.
+        path_to: uint64 [V - 1]; the same of the decisions above each node.
+        above: uint64 [V - 1]; ones in the places of these decisions.
     """
 
     start: np.ndarray
@@ -33,6 +37,9 @@ class Tree(NamedTuple):
     group: np.ndarray
     place: np.ndarray
     depth: np.ndarray
+    path: np.ndarray
+    path_to: np.ndarray
+    above: np.ndarray
 
     @property
     def num_symbols(self) -> int:
@@ -84,6 +91,7 @@ def _number(children: list[tuple[int, int]], weights: list[int], num_symbols: in
     group: list[int] = []
     place: list[int] = []
     depth: list[int] = []
+    path_to: list[int] = []
     roots: list[tuple[int, list[int]]] = [(num_symbols + len(children) - 1, [])]
     for number, (root, path) in enumerate(roots):  # grows while it is read
         edge = [(-weights[root], root, path)]
@@ -95,6 +103,7 @@ def _number(children: list[tuple[int, int]], weights: list[int], num_symbols: in
             group.append(number)
             place.append(here)
             depth.append(len(above))
+            path_to.append(_bits(above))
             for bit, child in enumerate(children[vertex - num_symbols]):
                 below = [*above, 2 * node + bit]
                 if child < num_symbols:
@@ -104,4 +113,12 @@ def _number(children: list[tuple[int, int]], weights: list[int], num_symbols: in
         roots += [(vertex, above) for _, vertex, above in sorted(edge)]
     start = np.cumsum([0, *map(len, paths)], dtype=np.int64)
     decision = np.array([code for path in paths for code in path], np.int64)
-    return Tree(start, decision, *(np.array(column, np.int64) for column in (group, place, depth)))
+    places = [_bits([1] * count) for count in depth]
+    numbers = (np.array(column, np.int64) for column in (group, place, depth))
+    words = (np.array(column, np.uint64) for column in ([_bits(path) for path in paths], path_to, places))
+    return Tree(start, decision, *numbers, *words)
+
+
+def _bits(decisions: list[int]) -> int:
+    """Their last bits as a word of 64, the first in the highest place; 63 decisions take more than 1e13 symbols."""
+    return sum((code & 1) << (WORD_BITS - 1 - place) for place, code in enumerate(decisions))

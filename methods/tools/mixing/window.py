@@ -4,7 +4,9 @@ They are a function of the window's symbols and of nothing else, as attention is
 state: nothing is learned or kept when frozen weights score a text. Positions whose contexts have the same hash are
 chained, the latest first, and the chain is followed until it leaves the window.
 
-Legend: W symbols of the window, rounded up to a power of two; C contexts; V - 1 nodes.
+The symbols that came are kept as their paths; at a decision those whose path leads through its node are counted.
+
+Legend: W symbols of the window, rounded up to a power of two; C contexts; F occurrences counted at most.
 Source: chains by hash as in Deutsch 1996 (RFC 1951, section 4); a cache of recent words, Kuhn and De Mori 1990.
 """
 
@@ -18,6 +20,7 @@ from hundredfold.methods.tools.mixing.lanes import inlined, kernel
 
 HEAD_BITS = np.uint64(12)
 NOBODY = -(1 << 40)  # a position before every window
+LAST_BIT, ONE = np.uint64(63), np.uint64(1)
 
 
 class Window(NamedTuple):
@@ -27,22 +30,24 @@ class Window(NamedTuple):
         hashes: uint64 [C, W]; contexts of the positions, at position % W.
         before: int64 [C, W]; the position before in the chain.
         head: int64 [C, 4096]; the last position of each chain.
-        symbols: int64 [W].
-        counts: int64 [C, V - 1, 2]; zeros and ones at each node; all 0 between positions.
-        size: int64 [2]; symbols that the window holds at most, and occurrences of a context counted at most.
+        paths: uint64 [W]; of the symbols, as in Tree.
+        size: int64 [1]; symbols that the window holds at most.
         picked: int64 [C]; the contexts it follows.
+        came: uint64 [C, F]; paths of the symbols that followed the contexts of the position looked at, latest first.
+        found: int64 [C]; how many.
     """
 
     hashes: np.ndarray
     before: np.ndarray
     head: np.ndarray
-    symbols: np.ndarray
-    counts: np.ndarray
+    paths: np.ndarray
     size: np.ndarray
     picked: np.ndarray
+    came: np.ndarray
+    found: np.ndarray
 
 
-def window(size: int, most: int, picked: np.ndarray, num_nodes: int) -> Window:
+def window(size: int, most: int, picked: np.ndarray) -> Window:
     """An empty window of `size` symbols over some of the contexts; none where size is 0."""
     picked = np.array(picked if size else [], np.int64)
     room, num = 1 << max(size - 1, 0).bit_length(), len(picked)
@@ -50,10 +55,11 @@ def window(size: int, most: int, picked: np.ndarray, num_nodes: int) -> Window:
         np.zeros((num, room), np.uint64),
         np.full((num, room), NOBODY, np.int64),
         np.full((num, 1 << int(HEAD_BITS)), NOBODY, np.int64),
-        np.zeros(room, np.int64),
-        np.zeros((num, num_nodes, 2), np.int64),
-        np.array([size, most], np.int64),
+        np.zeros(room, np.uint64),
+        np.array([size], np.int64),
         picked,
+        np.zeros((num, most), np.uint64),
+        np.zeros(num, np.int64),
     )
 
 
@@ -64,37 +70,41 @@ def chain(code):
 
 
 @kernel()
-def look_back(window, t, hashes, tree, up):
-    """Count what followed the contexts of position t within the window, or undo that.
+def look_back(window, t, hashes):
+    """Find what followed the contexts of position t within the window.
 
     Args:
         hashes: uint64 [N]; the contexts of t.
-        up: True to count, False to set what was counted to 0.
     """
-    mask = window.hashes.shape[1] - 1
+    mask, most = window.hashes.shape[1] - 1, window.came.shape[1]
     for c in range(len(window.picked)):
         code = hashes[window.picked[c]]
         q, found = window.head[c, chain(code)], 0
-        while q >= t - window.size[0] and found < window.size[1]:
+        while q >= t - window.size[0] and found < most:
             if window.hashes[c, q & mask] == code:
+                window.came[c, found] = window.paths[q & mask]
                 found += 1
-                walk(window.counts, c, window.symbols[q & mask], tree, up)
             q = window.before[c, q & mask]
+        window.found[c] = found
 
 
 @inlined()
-def walk(counts, c, symbol, tree, up):
-    """Count a symbol's decisions, or set their counts to 0."""
-    for d in range(tree.start[symbol], tree.start[symbol + 1]):
-        node, bit = tree.decision[d] >> 1, tree.decision[d] & 1
-        counts[c, node, bit] = counts[c, node, bit] + 1 if up else 0
+def counted(window, c, tree, node):
+    """Zeros and ones at a node among what followed context c."""
+    path, above, shift = tree.path_to[node], tree.above[node], LAST_BIT - np.uint64(tree.depth[node])
+    through, ones = 0, 0
+    for i in range(window.found[c]):
+        here = ((window.came[c, i] ^ path) & above) == 0
+        through += here
+        ones += here & (window.came[c, i] >> shift & ONE != 0)
+    return through - ones, ones
 
 
 @kernel()
-def slide(window, t, symbol, hashes):
+def slide(window, t, path, hashes):
     """Take in the symbol at position t; the one that falls out is overwritten or too old to be reached."""
     mask = window.hashes.shape[1] - 1
-    window.symbols[t & mask] = symbol
+    window.paths[t & mask] = path
     for c in range(len(window.picked)):
         code = hashes[window.picked[c]]
         window.hashes[c, t & mask] = code
