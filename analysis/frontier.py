@@ -21,7 +21,7 @@ from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
 HUNDRED = 100.0
 PARTS = ("characters=", "fold=")  # of a text, which are no part of an arm's name
-LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing",), ("memory",)
+LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing", "mixing_window"), ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
 # Of runs on one text that are compared; such a study takes days, in which a machine may start anew.
 ALIKE = ("data_fingerprint", "precision", "budget", *(name for name in MEASURED_ALIKE if name != "boot"))

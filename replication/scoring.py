@@ -58,8 +58,9 @@ def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 
         name -> loss in nats, num_examples, cpu_s of reading, and `context`: "carried" state, the "whole" text before,
         or a "sliding" window. With a cache of states, `cache` says what was chosen and what the loss is without.
     """
-    texts = all(torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]) for split in splits.values())
-    if module.spec.kind != "text" or not texts:
+    if module.spec.kind != "text":
+        return None
+    if not all(torch.equal(split.targets[:-1, -1], split.inputs[1:, 0]) for split in splits.values()):
         return None
     module.model.eval()
     found: dict[str, Any] = {}
@@ -88,17 +89,14 @@ def _carried(
     module: TrainingModule, inputs: Tensor, targets: Tensor, sharpness: tuple[float, ...]
 ) -> tuple[Tensor, Tensor | None]:
     """Losses [n] of a recurrent network that keeps its state; what its cache, if any, gives to each token, [K, n]."""
-    model, device, memory = module.model, module.device_of_run, None
-    cache, losses, cached = StateCache(model.cache, sharpness), [], []
-    for start in range(0, len(inputs), PIECE):
-        part = slice(start, start + PIECE)
-        came = targets[part].to(device)
-        with module.autocast():
-            states, memory = model.states(inputs[None, part].to(device), memory)
-            logits = model.lm_head(states[0])
-        losses.append(F.cross_entropy(logits.float(), came, reduction="none").double().cpu())
-        if model.cache:
-            cached.append(cache.read(states[0].float(), came))
+    model, losses, cached = module.model, [], []
+    cache = StateCache(model.cache, sharpness)
+    with model.reading():
+        for start in range(0, len(inputs), PIECE):
+            part = slice(start, start + PIECE)
+            losses.append(_losses(module, inputs[None, part], targets[None, part])[0].double().cpu())
+            if model.cache:
+                cached.append(cache.read(model.hidden[0].float(), targets[part].to(model.hidden.device)))
     return torch.cat(losses), torch.cat(cached, 1) if cached else None
 
 

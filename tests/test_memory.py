@@ -11,6 +11,7 @@ from hundredfold.methods.selective.memory import HashedGrams, Memory, ProductKey
 from hundredfold.methods.tools import ngram_tables
 from hundredfold.methods.tools.ngram_tables import NgramTables
 from hundredfold.methods.views import Batch
+from hundredfold.replication.models.gru import GruLM
 from tests.conformance import TARGETS, TOKENS, Training, network
 
 VOCABULARY, ORDER, DISCOUNT = 3, 2, 0.75
@@ -163,3 +164,19 @@ def test_mixed_tables_are_saved_with_the_network():
     first.model.lm_head.mixer.arrays()["chance"][:] = 0.25
     second.model.load_state_dict(first.model.state_dict())
     assert (second.model.lm_head.mixer.parts.network.states.chance == 0.25).all()
+
+
+def test_mixed_tables_know_the_pieces_before_where_a_network_reads_on():
+    model = GruLM(8, 4, 6, 1, 0)
+    batch = Batch(TOKENS[:, :-1], TOKENS[:, 1:].contiguous())
+    Session(model, Memory(kind="mixed"), torch.optim.SGD(model.parameters()), total_steps=1, training=batch)
+    model.eval()
+    text = TOKENS[:, :-1].flatten()[None, :40]
+    with torch.no_grad():
+        whole = model(text)
+        for _ in range(2):  # the second reading knows nothing of the first
+            with model.reading():
+                pieces = torch.cat([model(text[:, :17]), model(text[:, 17:])], 1)
+            torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
+        alone = model(text[:, 17:])
+    assert (alone - whole[:, 17:]).abs().max() > 1e-3

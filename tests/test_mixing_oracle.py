@@ -1,6 +1,7 @@
 """The compiled model against one written from its equations in plain Python, which also counts its operations."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from hundredfold.methods.tools.mixing.alphabet import Alphabet
 from hundredfold.methods.tools.mixing.maps import KNOTS, LEVELS, REACH, STEPS
 from hundredfold.methods.tools.mixing.model import Mixing
-from hundredfold.methods.tools.mixing.options import MixingOptions
+from hundredfold.methods.tools.mixing.options import MixingOptions, WindowOptions
 
 ALPHABET = Alphabet(  # five symbols: two letters of which one is the other's capital, another letter, a space, a line
     np.array([0, 0, 2, 3, 4]), np.array([True, True, True, False, False]), np.array([False] * 4 + [True])
@@ -23,6 +24,7 @@ ARMS = {
     "counts that forget": {"forget": 2},
     "a window over some contexts": {"window": 9, "window_most": 3, "window_contexts": ("s1", "w0 s1")},
     "sparse contexts and columns": {"contexts": ("s2-3", "c/2 s1", "w0-1"), "gates": ("last2 line", "word depth")},
+    "as chosen for windows": asdict(WindowOptions(window=30, **SMALL)),
     "a second pass": {},
 }
 
@@ -297,7 +299,7 @@ class Reference:
 
 def fitted(arm, tokens):
     """The model of an arm, and its losses in all passes."""
-    model = Mixing(ALPHABET, MixingOptions(**SMALL, **ARMS[arm]))
+    model = Mixing(ALPHABET, MixingOptions(**SMALL | ARMS[arm]))
     model.attach(tokens)
     steps = PASSES.get(arm, 1) * -(-len(tokens) // BLOCK)
     return model, np.concatenate([model.advance(BLOCK, RATE) for _ in range(steps)])

@@ -58,6 +58,8 @@ def test_a_recurrent_network_reads_on_with_its_state(tmp_path, model, monkeypatc
         logits = module.model(split.inputs.flatten()[None].long())[0]  # the whole text as one window
     assert found["context"] == "carried" and found["num_examples"] == 5 * 32
     assert found["loss"] == pytest.approx(float(F.cross_entropy(logits, split.targets.flatten().long())), abs=1e-5)
+    assert module.model.state is None and not module.model.carried
+
 
 def test_a_cache_of_states_predicts_what_followed_states_like_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr("hundredfold.replication.scoring.PIECE", 50)
@@ -69,7 +71,7 @@ def test_a_cache_of_states_predicts_what_followed_states_like_this_one(tmp_path,
     assert (k, s) == (chosen["validation"]["sharpness"], chosen["validation"]["share"]) and s > 0
     inputs, targets = splits["test"].inputs.flatten().long(), splits["test"].targets.flatten().long()
     with torch.no_grad():
-        states = module.model.states(inputs[None])[0][0]
+        states = module.model.rnn(module.model.embedding(inputs[None]))[0][0]
         plain = F.softmax(module.model.lm_head(states), 1)
     losses = []
     for t in range(len(inputs)):

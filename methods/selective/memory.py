@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hundredfold.methods.tools.mixing.model import Mixing
 
 
+MOST_BEFORE = 4096  # tokens of a text read on that are kept: more than the longest context and window
 MOST_BYTES = 2**32  # of the log-probabilities that kind=mixed keeps
 
 
@@ -68,16 +69,23 @@ class MixedHead(nn.Module):
     def __init__(self, head: nn.Linear, mixer: Mixing, left_out: Tensor, site: Site):
         super().__init__()
         self.head, self.mixer, self.left_out, self.site = head, mixer, left_out, site
-        self.tokens: Tensor | None = None
+        self.tokens = self.before = torch.zeros(0, dtype=torch.long)
         self.learned = nn.Module()
         for name, array in mixer.arrays().items():
             self.learned.register_buffer(name, torch.from_numpy(array))
         self.register_load_state_dict_post_hook(lambda module, keys: module.mixer.plant())
 
+    def take(self, tokens: Tensor, goes_on: bool) -> None:
+        """Take the tokens [N, L] whose states come next; where they go on from the last ones, those are known too."""
+        self.before = torch.cat([self.before, self.tokens[0]])[-MOST_BEFORE:] if goes_on else self.before[:0]
+        self.tokens = tokens
+
     def forward(self, h: Tensor) -> Tensor:
         batch = self.site.batch()
         if batch is None:
-            logs = torch.from_numpy(np.stack([self.mixer.log_probabilities(row, 1) for row in self.tokens.numpy()]))
+            rows = [torch.cat([self.before, row]).numpy() for row in self.tokens]
+            first = len(self.before) + 1
+            logs = torch.from_numpy(np.stack([self.mixer.log_probabilities(row, first) for row in rows]))
         elif batch.ids is None:
             raise ValueError("memory: kind=mixed leaves out the rows of the batch; call session.backward(x, y, ids)")
         else:
@@ -188,7 +196,9 @@ class Memory(Method):
                 left_out = _read(mixer, split)
                 site.charge(mixer.cost().executed)
                 model.lm_head = MixedHead(head, mixer, left_out, site)
-                model.register_forward_pre_hook(lambda module, args: setattr(model.lm_head, "tokens", args[0]))
+                model.register_forward_pre_hook(
+                    lambda module, args: model.lm_head.take(args[0], getattr(module, "state", None) is not None)
+                )
                 return
             tokens = split.inputs.long(), split.targets.long()
             tables = NgramTables(*tokens, head.out_features, self.order, self.discount)
@@ -201,9 +211,10 @@ def _mixer(model: nn.Module, vocabulary: int) -> Mixing:
     """An untrained mixing model of a network's vocabulary."""
     from hundredfold.methods.tools.mixing.alphabet import characters
     from hundredfold.methods.tools.mixing.model import Mixing
+    from hundredfold.methods.tools.mixing.options import WindowOptions
 
     symbols = getattr(model, "symbols", None)
-    return Mixing(vocabulary if symbols is None else characters(symbols))
+    return Mixing(vocabulary if symbols is None else characters(symbols), WindowOptions())
 
 
 def _read(mixer: Mixing, split: Batch) -> Tensor:

@@ -1,5 +1,6 @@
 """A recurrent language model: gated recurrent units between an embedding and a linear head."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,10 @@ class GruLM(nn.Module):
     Args:
         cell: torch's class of the recurrent layers.
         cache: how many of its last states predict too where it reads a long text; see state_cache.py.
+
+    Attributes:
+        state: what the next piece of a long text goes on from; None outside `reading` and before its first piece.
+        hidden: states [B, L, D] of the last piece read.
     """
 
     def __init__(self, vocabulary, dim, hidden, depth, cache, cell=nn.GRU):
@@ -22,18 +27,27 @@ class GruLM(nn.Module):
         self.embedding = nn.Embedding(vocabulary, dim)
         self.rnn = cell(dim, hidden, depth, batch_first=True)
         self.lm_head = nn.Linear(hidden, vocabulary)
-        self.cache = cache
+        self.cache, self.carried = cache, False
+        self.state, self.hidden = None, None
 
     def forward(self, tokens):
-        return self.lm_head(self.states(tokens)[0])
+        h, state = self.rnn(self.embedding(tokens), self.state)
+        if self.carried:
+            self.state, self.hidden = state, h
+        return self.lm_head(h)
 
-    def states(self, tokens, memory=None):
-        """States [B, L, D] after each of these tokens, and what to hand over with the tokens that follow them."""
-        return self.rnn(self.embedding(tokens), memory)
+    @contextmanager
+    def reading(self):
+        """Within it each call goes on where the last one ended: the pieces of one long text."""
+        self.carried = True
+        try:
+            yield
+        finally:
+            self.carried, self.state, self.hidden = False, None, None
 
     def continued(self, tokens, memory=None):
         """Logits of the token after these [B, C], and what to hand over with the tokens that follow them."""
-        h, memory = self.states(tokens, memory)
+        h, memory = self.rnn(self.embedding(tokens), memory)
         return self.lm_head(h[:, -1]), memory
 
 

@@ -50,3 +50,24 @@ class MixingOptions:
         for name in self.window_contexts or ():
             if name not in self.contexts:
                 raise ValueError(f"window_contexts: {name!r} is not among contexts={', '.join(self.contexts)}")
+
+
+@dataclass(frozen=True)
+class WindowOptions(MixingOptions):
+    """What came out best on the validation texts of shakespeare_folds: the last 2,000 symbols are counted too."""
+
+    contexts: tuple[str, ...] = (
+        *("s1", "s1-2", "s1-3", "s1-4", "s1-5", "s1-7"),
+        *("w0 s1", "w0-1 s1"),
+        "c s1",
+    )
+    confident: bool = True
+    gates: tuple[str, ...] = (
+        *("order node", "last node", "last2 depth", "word depth"),
+        *("last last2", "last word depth"),
+    )
+    window: CountOrZero = 2000
+    window_most: Annotated[int, Within(1, 255, what="a whole number")] = 4
+    window_contexts: tuple[str, ...] | None = ("s1-2", "s1-3", "s1-4", "s1-5", "s1-7", "w0 s1", "w0-1 s1")
+    final_rate: FractionOrZero = 0.01
+    start: Fraction = 0.2
