@@ -59,6 +59,8 @@ class Point:
         self.looks_up = first.model in LOOK_UP_MODELS or first.method in LOOK_UP_METHODS
         self.dense = first.family in DENSE_FAMILIES and not self.looks_up
         self.deterministic = first.model in LOOK_UP_MODELS  # one seed stands for all
+        self.has_window = int(first.config.get("model", {}).get("window", 0)) > 0
+        self.has_cache = bool(runs.text_without_cache_loss.notna().all())
         self.runs = runs.set_index("seed").sort_index()
 
     def mean(self, column: str) -> float:
@@ -126,6 +128,12 @@ class Frontier:
     def best_look_up(self) -> Point | None:
         """The arm that looks up with the least loss, which the claim and the finding are about."""
         return self._best(self.look_ups)
+
+    @property
+    def without_cache(self) -> bool:
+        """Whether the best look-up arm counts what it has just read and no network keeps anything like it."""
+        arm = self.best_look_up
+        return arm is not None and arm.has_window and not any(point.has_cache for point in self.dense)
 
     @property
     def has_folds(self) -> bool:
@@ -209,6 +217,7 @@ def _option(word: str) -> str:
 def table(frontier: Frontier) -> pd.DataFrame:
     """Every configuration: energy, losses, what a prediction costs, and the ratio of those that look up."""
     best, rows = frontier.best_dense, []
+    caches = any(point.has_cache for point in frontier.points)
     for point in sorted(frontier.points, key=lambda point: point.loss):
         cpu = point.mean("text_cpu_s") / point.mean("text_predictions")
         rows.append(
@@ -219,6 +228,7 @@ def table(frontier: Frontier) -> pd.DataFrame:
                 "CPU s": formatting.number(point.mean("training_cpu_s")),
                 "Test loss read on, nats": formatting.quantity(point.loss, "loss"),
                 "Validation": formatting.quantity(point.mean("text_validation_loss"), "loss"),
+                **({"Without its cache": _without(point)} if caches else {}),
                 "In windows": formatting.quantity(point.mean("test_loss"), "loss"),
                 "CPU µs a prediction": formatting.number(1e6 * cpu),
                 "Parameters": formatting.number(point.mean("total_parameters")),
@@ -229,6 +239,10 @@ def table(frontier: Frontier) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _without(point: Point) -> str:
+    return formatting.quantity(point.mean("text_without_cache_loss"), "loss") if point.has_cache else formatting.DASH
 
 
 def by_fold(frontier: Frontier) -> pd.DataFrame | None:
@@ -283,9 +297,11 @@ def conditions(frontier: Frontier) -> str:
     size = " to ".join(dict.fromkeys(formatting.number(each, 2) for each in (sizes[0], sizes[-1])))
     runs = frontier.runs
     evidence = ", ".join(sorted({formatting.EVIDENCE[one] for one in runs.evidence.dropna()}))
+    caches = sum(point.has_cache for point in frontier.dense)
+    kept = f", {caches} of them with a cache of their last states" if caches else ""
     return (
         f"Weights are frozen and the test text is read from beginning to end; {len(frontier.dense)} dense networks "
-        f"({models}) of {size} parameters were tried, "
+        f"({models}) of {size} parameters were tried{kept}, "
         f"on {runs.cpu.iloc[0]}, {int(runs.threads.iloc[0])} thread; energy is {evidence}."
     )
 

@@ -41,6 +41,7 @@ COLUMNS = {
     "text_predictions": "quality.read_on.test.num_examples",
     "text_cpu_s": "quality.read_on.test.cpu_s",
     "text_context": "quality.read_on.test.context",
+    "text_without_cache_loss": "quality.read_on.test.cache.loss_without",
     "source": "energy.source",
     "evidence": "energy.evidence",
     "energy_reason": "energy.reason",

@@ -84,7 +84,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
     accuracy = (0.955 if metric == "accuracy" else 0.42) + arm.gain + noise
     loss = 0.18 - arm.gain if metric == "accuracy" else 2.1 - 3 * (arm.gain + noise)
     quality = {"accuracy": accuracy, "loss": loss, "num_examples": 360}
-    read_on = {"loss": loss - 0.05, "num_examples": 359, "cpu_s": 0.2, "context": "sliding"}
+    read_on = {"loss": loss - 0.05, "num_examples": 359, "cpu_s": 0.2, "context": "sliding", "cache": None}
     density = arm.options.get("density", 1.0)
     flops = 2e11 * (dense_j / 40) * (arm.options.get("duration", 1.0))
     identity = json.dumps([task, arm.method, arm.options, seed])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hundredfold.analysis import check, records, selection
+from hundredfold.analysis.schema import Record
 from tests.record_factory import REALISTIC, diverged, failed, plan_of, record, study, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,8 @@ def test_a_folder_without_records_says_what_to_do(tmp_path, folder):
 
 def test_a_field_of_the_table_is_a_field_of_the_schema():
     made = record(REALISTIC[0], "topics/gpt", 0)
+    made["quality"]["read_on"]["test"]["cache"] = {"sharpness": 0.3, "share": 0.1, "loss_without": 2.2}
+    Record.model_validate(made, strict=True)
     for name in records.COLUMNS.values():
         block = made
         for part in name.split("."):

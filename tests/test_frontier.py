@@ -165,3 +165,25 @@ def test_a_network_of_one_fold_is_compared_on_that_fold(tmp_path):
     _, found = text(tmp_path, arms)
     assert found.ratio(found.best_look_up).text == "200x"  # though 1.9 is above the mean of both folds
     assert found.best_dense.name == "lstm"  # the one that was tried on both
+
+
+def with_cache(made):
+    read = {"cache": {"sharpness": 0.4, "share": 0.1, "loss_without": 1.62}}
+    made["quality"]["read_on"] = {split: found | read for split, found in made["quality"]["read_on"].items()}
+    return made
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_window_is_held_against_networks_that_keep_a_cache(tmp_path, kept):
+    arm = run("mixing", 5, 1.4)
+    arm["config"] = arm["config"] | {"model": {"name": "mixing", "window": 2000}}
+    networks = [NETWORKS[0], copy.deepcopy(NETWORKS[2])]
+    study, found = text(tmp_path, [arm, *(map(with_cache, networks[1:]) if kept else networks[1:]), networks[0]])
+    (verdict,) = claims.judge(study)
+    words = "no network keeps a cache of what it has just read, as the arm does"
+    assert (words in verdict.caps) is not kept
+    table = frontier.table(found).set_index("Arm")
+    assert ("Without its cache" in table) is kept
+    assert ("1 of them with a cache of their last states" in frontier.conditions(found)) is kept
+    if kept:
+        assert (table["Without its cache"]["lstm"], table["Without its cache"]["gru"]) == ("1.6200", "–")

@@ -49,6 +49,8 @@ class AtEqualLoss(Claim):
         ]
         if not subject.has_folds:
             few.append("one held-out part of the text")
+        if subject.without_cache:
+            few.append("no network keeps a cache of what it has just read, as the arm does")
         first = subject.runs.started.min()
         return (*few, *age_problem(self, first), *(PROXY[row.evidence] for row in measured if row.evidence in PROXY))
 
