@@ -253,9 +253,9 @@ def test_set_by_sign_drops_the_fraction_of_the_smallest_positive_and_of_the_larg
     positive = sorted((p for p in places(active) if weight[p] >= 0), key=lambda p: float(weight[p]))
     negative = sorted((p for p in places(active) if weight[p] < 0), key=lambda p: -float(weight[p]))
     expected = set(positive[int(0.3 * len(positive)) :]) | set(negative[int(0.3 * len(negative)) :])
-    assert places(Set(sign="separate").kept(view, 0.3)) == expected
+    assert places(Set(sign="separate").kept({"0": view}, 0.3)["0"]) == expected
     together = largest(places(active), weight, len(places(active)) - int(0.3 * len(places(active))))
-    assert places(Set().kept(view, 0.3)) == together != expected
+    assert places(Set().kept({"0": view}, 0.3)["0"]) == together != expected
 
 
 def test_set_by_sign_keeps_the_number_of_weights():
@@ -318,7 +318,7 @@ def test_t5_the_cosine_counts_from_step_zero_also_when_updates_begin_later(cls):
     session = session_of(method, torch.randn(50, 80))
     for index in range(100):
         before = session.active["0"].clone()
-        kept = method.kept(session.view().layers["0"], method.fraction_at(index, 100))
+        kept = method.kept(session.view().layers, method.fraction_at(index, 100))["0"]
         step(session, torch.randn(50, 80))
         if 20 <= index < 80 and index % 10 == 0:
             expected = int(0.4 / 2 * (1 + math.cos(math.pi * index / 80)) * 2000)

@@ -40,9 +40,9 @@ class Deal:
         """Where every entry gets its value from, long [n]; sets are bool of one size, entries of none stay."""
         order = torch.arange(sets[0].numel())
         for chosen in sets:
-            places = chosen.flatten().nonzero().flatten().cpu()
+            places = chosen.cpu().flatten().nonzero().flatten()
             order[places] = places[torch.randperm(len(places), generator=self.generator)]
-        return order.to(sets[0].device)
+        return order.to(sets[0].device, non_blocking=True)
 
     def among_nonzero(self, values: Any) -> Any:
         """Numbers, or what holds tensors of them, with the entries of every tensor that are not 0 dealt out anew."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.dynamic.set import Set
+from hundredfold.methods.execution.host import counts
 from hundredfold.methods.tools.importance import random_scores, top
 from hundredfold.methods.tools.schedules import cosine, progress
 from hundredfold.methods.topology import Topology
@@ -90,12 +91,12 @@ class Cht(Set):
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction = self.fraction_at(step, net.total_steps)
-        kept = {name: self.kept(layer, fraction) for name, layer in net.layers.items()}
+        kept = self.kept(net.layers, fraction)
         if is_chain(net):
             kept = without_dead_ends(kept)
         active = {}
-        for name, layer in net.layers.items():
-            missing = int(layer.active.sum()) - int(kept[name].sum())
+        dropped = counts([layer.active & ~kept[name] for name, layer in net.layers.items()])
+        for (name, layer), missing in zip(net.layers.items(), dropped, strict=True):
             net.charge(flops_of_scores(*layer.weight.shape))
             scores, draw = link_scores(kept[name]), 1 - random_scores(layer.weight, net.generator).double()
             keys = sampling_keys(scores, draw) if self.growth == "soft" else scores + 1e-9 * draw  # ties at random

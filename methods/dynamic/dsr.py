@@ -13,6 +13,7 @@ from typing import Annotated
 
 import torch
 
+from hundredfold.methods.execution.host import counts
 from hundredfold.methods.options import Fraction, FractionOrZero, Within
 from hundredfold.methods.static.random_erk import RandomErk
 from hundredfold.methods.tools.importance import random_scores, top
@@ -59,8 +60,8 @@ class Dsr(RandomErk):
     def update_topology(self, step: int, net: NetView) -> Topology:
         threshold = net.memory["threshold"]
         kept = {name: layer.active & (layer.weight.abs() >= float(threshold)) for name, layer in net.layers.items()}
-        survivors = {name: int(mask.sum()) for name, mask in kept.items()}
-        total = sum(int(layer.active.sum()) for layer in net.layers.values())
+        sizes = counts([*kept.values(), *(layer.active for layer in net.layers.values())])
+        survivors, total = dict(zip(kept, sizes, strict=False)), sum(sizes[len(kept) :])
         dropped = total - sum(survivors.values())
         grown = divide(dropped, survivors, {name: mask.numel() - survivors[name] for name, mask in kept.items()})
         active = {

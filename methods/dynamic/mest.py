@@ -67,7 +67,8 @@ class Mest(RandomErk):
         active = {}
         for name, layer in net.layers.items():
             importance = (layer.weight.abs() + self.lam * layer.grad.abs()).masked_fill(~layer.active, -1)
-            kept = top(importance, min(few[name], more[name]))
+            num_kept = min(few[name], more[name])
+            kept = top(importance, num_kept)
             born = random_scores(layer.weight, net.generator).masked_fill(kept, -1)
-            active[name] = kept | top(born, more[name] - int(kept.sum()))
+            active[name] = kept | top(born, more[name] - num_kept)
         return Topology(active)

@@ -5,12 +5,14 @@ cosine annealing, new weights zero, every interval) where the original drops by 
 A weight dropped and drawn again at once keeps its value. Extra cost: sorting the weights at update steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hundredfold.methods.execution.host import counts
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
 from hundredfold.methods.tools.importance import random_scores, top
@@ -32,7 +34,9 @@ def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -
     while len(grown) < missing:
         draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
         draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device, non_blocking=True)
-        grown = torch.cat([grown, draw[~torch.isin(draw, torch.cat([kept, grown]))]])[:missing]
+        fresh = ~torch.isin(draw, torch.cat([kept, grown]), assume_unique=True)  # or it waits for a device
+        first = torch.nonzero_static(fresh, size=min(int(fresh.sum()), missing - len(grown))).flatten()
+        grown = torch.cat([grown, draw[first]])
     return torch.cat([kept, grown])
 
 
@@ -60,16 +64,20 @@ class Set(RandomErk):
         """Fraction of the active weights that an update at this step exchanges."""
         return cosine(progress(step, 0, self.update.stop * total), self.drop)
 
-    def kept(self, layer: LayerView, fraction: float) -> Tensor:
-        """The active weights, bool [O, I], less a fraction of the smallest."""
-        sides = [layer.active]
-        if self.sign == "separate":
-            sides = [layer.active & (layer.weight >= 0), layer.active & (layer.weight < 0)]
-        kept = torch.zeros_like(layer.active)
-        for side in sides:
-            total = int(side.sum())
-            kept |= top(layer.weight.abs().masked_fill(~side, -1), total - int(fraction * total))
+    def kept(self, layers: Mapping[str, LayerView], fraction: float) -> dict[str, Tensor]:
+        """The active weights of each layer, bool [O, I], less a fraction of the smallest."""
+        sides = [(name, side) for name, layer in layers.items() for side in self._sides(layer)]
+        kept = {name: torch.zeros_like(layer.active) for name, layer in layers.items()}
+        for (name, side), total in zip(sides, counts([side for _, side in sides]), strict=True):
+            sizes = layers[name].weight.abs().masked_fill(~side, -1)
+            kept[name] |= top(sizes, total - int(fraction * total))
         return kept
+
+    def _sides(self, layer: LayerView) -> list[Tensor]:
+        """The active weights, in parts that lose the same fraction."""
+        if self.sign == "joint":
+            return [layer.active]
+        return [layer.active & (layer.weight >= 0), layer.active & (layer.weight < 0)]
 
     @staticmethod
     def _exchanged(name: str, fraction: float, net: NetView) -> Tensor:
@@ -84,13 +92,11 @@ class Set(RandomErk):
         return active
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        fraction, active = self.fraction_at(step, net.total_steps), {}
-        for name in net.layers:
-            if self._chooses_at_random:
-                active[name] = self._exchanged(name, fraction, net)
-                continue
-            layer = net.layers[name]
-            kept = self.kept(layer, fraction)
-            num_dropped = int(layer.active.sum()) - int(kept.sum())
-            active[name] = kept | top(self.grow_score(layer, net).masked_fill(kept, -1), num_dropped)
+        fraction = self.fraction_at(step, net.total_steps)
+        if self._chooses_at_random:
+            return Topology({name: self._exchanged(name, fraction, net) for name in net.layers})
+        active = self.kept(net.layers, fraction)
+        dropped = counts([net.layers[name].active & ~kept for name, kept in active.items()])
+        for (name, kept), missing in zip(active.items(), dropped, strict=True):
+            active[name] = kept | top(self.grow_score(net.layers[name], net).masked_fill(kept, -1), missing)
         return Topology(active)

@@ -11,6 +11,7 @@ optimizer's; updates at an interval, not an epoch. Extra cost: dense weight grad
 from dataclasses import dataclass
 
 from hundredfold.methods.dynamic.dsr import divide
+from hundredfold.methods.execution.host import counts, numbers
 from hundredfold.methods.execution.parts import Gradient, Part, Weights
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
@@ -47,14 +48,14 @@ class Snfs(RandomErk):
         return self.least + cosine(progress(step, 0, self.update.stop * total), self.drop - self.least)
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        fraction, kept, momentum, dropped = self.fraction_at(step, net.total_steps), {}, {}, 0
-        for name, layer in net.layers.items():
-            total = int(layer.active.sum())
+        fraction, kept, momentum, room, dropped = self.fraction_at(step, net.total_steps), {}, {}, {}, 0
+        totals = counts([layer.active for layer in net.layers.values()])
+        sums = numbers([(layer.grad_mean.abs() * layer.active).sum() for layer in net.layers.values()])
+        for (name, layer), total, summed in zip(net.layers.items(), totals, sums, strict=True):
             num_dropped = int(fraction * total)
             kept[name] = top(layer.weight.abs().masked_fill(~layer.active, -1), total - num_dropped)
-            momentum[name] = float((layer.grad_mean.abs() * layer.active).sum()) / max(total, 1)
+            momentum[name], room[name] = summed / max(total, 1), layer.active.numel() - total + num_dropped
             dropped += num_dropped
-        room = {name: mask.numel() - int(mask.sum()) for name, mask in kept.items()}
         grown, active = divide(dropped, momentum, room), {}
         for name, layer in net.layers.items():
             active[name] = kept[name] | top(layer.grad_mean.abs().masked_fill(kept[name], -1), grown[name])

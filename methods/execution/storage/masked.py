@@ -8,13 +8,14 @@ gradients are zeroed where autograd accumulates them. Only weights that are kept
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hundredfold.methods.execution.host import counts
 from hundredfold.methods.execution.prunable import from_matrix, is_conv1d, to_matrix
 
 STRUCTURE = ("active", "trained")  # names of what every storage adds to a model's state
@@ -45,6 +46,7 @@ class MaskedWeight(nn.Module):
         wants_dense_grad: this step needs the gradient of weights that do not exist.
         tokens: rows of the products of the last forward pass.
         skipped: FLOPs that an ideal kernel would leave out of a counted step; None outside of one.
+        sizes: how many weights compute and how many are trained; None until masks are counted.
     """
 
     storage = "masked"
@@ -53,6 +55,7 @@ class MaskedWeight(nn.Module):
         self.name, self.keeps, self.wants_dense_grad = name, keeps, False
         self.tokens: int | None = None
         self.skipped: float | None = None
+        self.sizes: tuple[int, int] | None = None
         for mask in STRUCTURE:
             self.register_buffer(mask, None)
         self._guard_grad()
@@ -105,7 +108,7 @@ class MaskedWeight(nn.Module):
     def place(self, active: Tensor, trained: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Let the weights `active` compute and `trained` be trained, bool [O, I]; moments elsewhere become zero."""
         self.active = from_matrix(self, active)
-        self.trained = None if trained is active else from_matrix(self, trained)
+        self.trained, self.sizes = None if trained is active else from_matrix(self, trained), None
         if not self.keeps:
             self.weight.mul_(self.reach)
         for value in optimizer.state.get(self.weight, {}).values():
@@ -127,15 +130,20 @@ class MaskedWeight(nn.Module):
 
     def density(self) -> float:
         """Fraction of the weights that compute."""
-        return 1.0 if self.active is None else float(self.active.float().mean())
+        return 1.0 if self.active is None else self._counted()[0] / self.active.numel()
 
     def num_missing(self) -> int:
         """Weights that are stored and do not compute."""
-        return 0 if self.active is None else int((~self.active).sum())
+        return 0 if self.active is None else self.active.numel() - self._counted()[0]
 
     def structure(self) -> tuple:
         """Equal structures cost the same."""
-        return () if self.active is None else (int(self.active.sum()), int(self.reach.sum()))
+        return () if self.active is None else self._counted()
+
+    def _counted(self) -> tuple[int, int]:
+        if self.sizes is None:
+            count_masks([self])
+        return self.sizes
 
     # ---- the layer's own forward pass -------------------------------------------------------------------------------
     def computing(self) -> Tensor:
@@ -152,7 +160,7 @@ class MaskedWeight(nn.Module):
         self.tokens = tokens
         if self.skipped is None or self.active is None:
             return
-        inactive, untrained = (int((~mask).sum()) for mask in (self.active, self.reach))
+        inactive, untrained = (self.active.numel() - size for size in self._counted())
         backward = torch.is_grad_enabled()
         self.skipped += 2.0 * tokens * inactive * (1 + (backward and x.requires_grad))
         if backward and self.weight.requires_grad and not self.wants_dense_grad:
@@ -164,10 +172,20 @@ class MaskedWeight(nn.Module):
         for mask in STRUCTURE:
             given = state.get(prefix + mask)
             setattr(self, mask, None if given is None else torch.empty_like(given, device=self.weight.device))
+        self.sizes = None
         super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, density={self.density():.3g}"
+
+
+def count_masks(layers: Iterable[MaskedWeight]) -> None:
+    """Count the masks of layers that have not been counted; the host waits once for all of them."""
+    new = [layer for layer in layers if layer.active is not None and layer.sizes is None]
+    if new:
+        sizes = counts([layer.active for layer in new] + [layer.reach for layer in new])
+        for layer, *pair in zip(new, sizes[: len(new)], sizes[len(new) :], strict=True):
+            layer.sizes = pair[0], pair[1]
 
 
 def _mask_grad(layer: MaskedWeight | None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hundredfold.methods.execution.prunable import from_matrix, prunable_layers, to_matrix
 from hundredfold.methods.execution.storage.choice import GAIN, SPARSE, Decision, measure
-from hundredfold.methods.execution.storage.masked import STRUCTURE, MaskedWeight, mask_layer, unmask_layer
+from hundredfold.methods.execution.storage.masked import STRUCTURE, MaskedWeight, count_masks, mask_layer, unmask_layer
 from hundredfold.methods.execution.storage.sparse import SparseLinear, positions_of, replace_parameter
 from hundredfold.methods.views import LayerView, StoredView
 
@@ -73,6 +73,7 @@ class WeightStore:
             self._place(name, mask, trained.get(name, mask))
             if name in values and isinstance(self.layers[name], SparseLinear):
                 self.layers[name].set_matrix(values[name])  # also of the weights that have just come
+        count_masks(layer for layer in self.layers.values() if isinstance(layer, MaskedWeight))
         self.stale = self.stale or (bool(active) and self.storage == "auto")
 
     def _place(self, name: str, active: Tensor, trained: Tensor) -> None:

@@ -36,9 +36,9 @@ class UnitStatistics:
 
     def update(self, ids: Tensor, **values: Tensor) -> None:
         self.observed[ids] += 1
-        for name, value in values.items():
+        for name, value in zip(values, torch.stack([value.float() for value in values.values()]).cpu(), strict=True):
             average = getattr(self, name)
-            average[ids] = DECAY * average[ids] + (1 - DECAY) * value.cpu()
+            average[ids] = DECAY * average[ids] + (1 - DECAY) * value
 
     def corrected(self, name: str) -> Tensor:
         """The average without the bias towards its start at zero; 0 for units that were never observed."""

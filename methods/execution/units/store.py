@@ -101,7 +101,7 @@ class UnitStore:
         for axis in self._weight_axes(name):
             entries = self._tensor(axis).square().transpose(0, axis.dim).flatten(1).sum(1).cpu()
             full = entries.new_zeros(int(axis.index.max()) + 1)
-            live = self.live[axis.module, "weight"][axis.dim].cpu()
+            live = _entries(axis, self.alive[name])
             full[live] = entries if self.compact else entries[live]
             squares += full[axis.index].sum(1)
         return squares.sqrt()
@@ -121,7 +121,7 @@ class UnitStore:
         if fold is not None:
             self._hand_over(group, self.alive[name] & ~alive, fold)
         for axis in group.axes:
-            self._resize(axis, alive, optimizer)
+            self._resize(axis, self.alive[name], alive, optimizer)
         self.new[name] = alive & ~self.alive[name]
         self.ever[name] = self.ever[name] | alive
         self.alive[name] = alive.clone()
@@ -183,16 +183,15 @@ class UnitStore:
             return new.contiguous(memory_format=torch.channels_last)
         return new
 
-    def _resize(self, axis: Axis, alive: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+    def _resize(self, axis: Axis, old_alive: Tensor, alive: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
         key = (axis.module, axis.attribute)
-        before = self.live[key][axis.dim]
-        after = axis.index[alive].flatten().sort().values.to(before.device)
-        kept, born = before[torch.isin(before, after)], after[~torch.isin(after, before)]
-        if len(kept) == len(before) and not len(born):
+        before, after = _entries(axis, old_alive), _entries(axis, alive)
+        stay, come = torch.isin(before, after), ~torch.isin(after, before)
+        if stay.all() and not come.any():
             return
-        old = self._tensor(axis)
+        old, changed = self._tensor(axis), (before[stay], after, after[come], before[~stay])
+        kept, after, born, gone = (entries.to(old.device, non_blocking=True) for entries in changed)
         if axis.produces:
-            gone = before[~torch.isin(before, after)]
             self.reservoir[key][self._grid(axis, gone)] = self._stored(old.detach(), axis, gone)
             values = self.reservoir[key][self._grid(axis, born)]
         else:
@@ -261,3 +260,8 @@ class UnitStore:
                 module.num_features = count
             elif is_conv1d(module):
                 module.nx, module.nf = module.weight.shape
+
+
+def _entries(axis: Axis, alive: Tensor) -> Tensor:
+    """Entries of the full axis that belong to living units, ascending, on the CPU, where nothing waits for a device."""
+    return axis.index[alive].flatten().sort().values

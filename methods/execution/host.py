@@ -1,0 +1,18 @@
+"""What the host reads from a device: it waits once for many numbers instead of once for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def counts(masks: Sequence[Tensor]) -> list[int]:
+    """How many entries of each are True."""
+    return numbers([mask.sum() for mask in masks])
+
+
+def numbers(values: Sequence[Tensor]) -> list:
+    """Tensors of one number each, of one type and device, as numbers."""
+    return torch.stack(list(values)).tolist() if values else []
