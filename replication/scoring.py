@@ -78,8 +78,8 @@ def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 
                 more = {"cache": {"sharpness": best[0], "share": best[1], "loss_without": float(losses.mean())}}
                 losses = joined(losses, cached[tried.index(best[0])], best[1])
         else:
-            row, context = inputs.shape[1], "sliding"
-            losses = _sliding(module, inputs.flatten(), targets.flatten(), row, batch_size)
+            context = "sliding"
+            losses = _sliding(module, inputs.flatten(), targets.flatten(), inputs.shape[1], batch_size)
         loss, seconds = float(losses.double().mean()), time.process_time() - begin
         found[name] = {"loss": loss, "num_examples": len(losses), "cpu_s": seconds, "context": context} | more
     return found

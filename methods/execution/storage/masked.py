@@ -184,8 +184,8 @@ def count_masks(layers: Iterable[MaskedWeight]) -> None:
     new = [layer for layer in layers if layer.active is not None and layer.sizes is None]
     if new:
         sizes = counts([layer.active for layer in new] + [layer.reach for layer in new])
-        for layer, *pair in zip(new, sizes[: len(new)], sizes[len(new) :], strict=True):
-            layer.sizes = pair[0], pair[1]
+        for layer, active, trained in zip(new, sizes[: len(new)], sizes[len(new) :], strict=True):
+            layer.sizes = active, trained
 
 
 def _mask_grad(layer: MaskedWeight | None) -> None:
