@@ -21,7 +21,7 @@ from hundredfold.analysis.contract import MEASURED_ALIKE, UNMETERED, differing
 
 HUNDRED = 100.0
 PARTS = ("characters=", "fold=")  # of a text, which are no part of an arm's name
-LOOK_UP_MODELS, LOOK_UP_METHODS = ("mixing", "mixing_window"), ("memory",)
+LOOK_UP_METHODS = ("memory",)
 DENSE_FAMILIES = ("dense", "dense_control")
 # Of runs on one text that are compared; such a study takes days, in which a machine may start anew.
 ALIKE = ("data_fingerprint", "precision", "budget", *(name for name in MEASURED_ALIKE if name != "boot"))
@@ -56,9 +56,10 @@ class Point:
     def __init__(self, name: str, runs: pd.DataFrame):
         first = runs.iloc[0]
         self.name, self.model = name, str(first.model)
-        self.looks_up = first.model in LOOK_UP_MODELS or first.method in LOOK_UP_METHODS
+        learns_by_itself = first.text_context == "whole"  # no network has all of the text before
+        self.looks_up = learns_by_itself or first.method in LOOK_UP_METHODS
         self.dense = first.family in DENSE_FAMILIES and not self.looks_up
-        self.deterministic = first.model in LOOK_UP_MODELS  # one seed stands for all
+        self.deterministic = learns_by_itself  # one seed stands for all
         self.has_window = int(first.config.get("model", {}).get("window", 0)) > 0
         self.has_cache = bool(runs.text_without_cache_loss.notna().all())
         self.runs = runs.set_index("seed").sort_index()

@@ -64,19 +64,16 @@ def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 
         return None
     module.model.eval()
     found: dict[str, Any] = {}
-    best: tuple[float, float] | None = None  # sharpness and share of a cache
+    cache: dict[str, float] | None = None
     for name, split in splits.items():
         inputs, targets = module.experiment.dataset.prepare(*split)
         begin, more = time.process_time(), {}
         if isinstance(module.model, Learner):
             context, losses = "whole", module.model.read_on(torch.cat([inputs.flatten(), targets[-1, -1:]]))
         elif isinstance(module.model, GruLM):
-            tried, context = SHARPNESS if best is None else best[:1], "carried"
-            losses, cached = _carried(module, inputs.flatten(), targets.flatten(), tried)
-            if cached is not None:
-                best = best or chosen(losses, dict(zip(tried, cached, strict=True)))
-                more = {"cache": {"sharpness": best[0], "share": best[1], "loss_without": float(losses.mean())}}
-                losses = joined(losses, cached[tried.index(best[0])], best[1])
+            context = "carried"
+            losses, cache = _carried(module, inputs.flatten(), targets.flatten(), cache)
+            more = {"cache": cache} if cache else {}
         else:
             context = "sliding"
             losses = _sliding(module, inputs.flatten(), targets.flatten(), inputs.shape[1], batch_size)
@@ -86,18 +83,29 @@ def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 
 
 
 def _carried(
-    module: TrainingModule, inputs: Tensor, targets: Tensor, sharpness: tuple[float, ...]
-) -> tuple[Tensor, Tensor | None]:
-    """Losses [n] of a recurrent network that keeps its state; what its cache, if any, gives to each token, [K, n]."""
-    model, losses, cached = module.model, [], []
-    cache = StateCache(model.cache, sharpness)
+    module: TrainingModule, inputs: Tensor, targets: Tensor, known: dict[str, float] | None
+) -> tuple[Tensor, dict[str, float] | None]:
+    """Losses [n] of a recurrent network that keeps its state; its cache, None where it has none.
+
+    Args:
+        known: the cache as it was on a text before; None chooses it on this text.
+    """
+    model, plain, cached = module.model, [], []
+    tried = (known["sharpness"],) if known else SHARPNESS
+    cache = StateCache(model.cache, tried)
     with model.reading():
         for start in range(0, len(inputs), PIECE):
             part = slice(start, start + PIECE)
-            losses.append(_losses(module, inputs[None, part], targets[None, part])[0].double().cpu())
+            plain.append(_losses(module, inputs[None, part], targets[None, part])[0].double().cpu())
             if model.cache:
                 cached.append(cache.read(model.hidden[0].float(), targets[part].to(model.hidden.device)))
-    return torch.cat(losses), torch.cat(cached, 1) if cached else None
+    losses = torch.cat(plain)
+    if not cached:
+        return losses, None
+    given = dict(zip(tried, torch.cat(cached, 1), strict=True))
+    sharpness, share = (known["sharpness"], known["share"]) if known else chosen(losses, given)
+    found = {"sharpness": sharpness, "share": share, "loss_without": float(losses.mean())}
+    return joined(losses, given[sharpness], share), found
 
 
 def _sliding(module: TrainingModule, inputs: Tensor, targets: Tensor, length: int, batch_size: int) -> Tensor:

@@ -15,7 +15,8 @@ def run(model, joules, loss, seed=0, name="", **environment):
     made = record(Arm("dense", "dense"), "topics/gpt", seed)
     made |= {"model": model, "task": f"topics/{model}", "label": f"dense{name}"}
     made["run_id"] = f"{hash((model, name, seed)) % 16**12:012x}"
-    made["quality"]["read_on"] = {split: read | {"loss": loss} for split, read in made["quality"]["read_on"].items()}
+    has = {"loss": loss, "context": "whole" if model == "mixing" else "carried"}
+    made["quality"]["read_on"] = {split: read | has for split, read in made["quality"]["read_on"].items()}
     factor = joules / made["energy"]["training_j"]
     made["energy"]["training_j"] = joules
     made["energy"]["phases_j"] = {phase: value * factor for phase, value in made["energy"]["phases_j"].items()}

@@ -60,8 +60,10 @@ def test_a_recurrent_layer_of_cudnn_costs_what_the_same_costs_here(cell):
     assert forward == 2 * 3 * 7 * gates * 20 * (12 + 20 + 20 + 20)
     backward = flop_registry[torch.ops.aten._cudnn_rnn_backward](x.transpose(0, 1), weights, 4, out_val=None)
     assert backward == 2 * forward  # the gradients of inputs and of weights
-    if cell is nn.GRU:  # this machine computes it by products that are counted one by one
-        assert forward == executed_flops(lambda: layer(x))
+    assert executed_flops(lambda: layer(x)) == forward
+    both = executed_flops(lambda: layer(x.requires_grad_())[0].sum().backward())
+    unused = {nn.GRU: 2 * 2 * 3 * gates * 20 * 20, nn.LSTM: 0}[cell]  # two first states, whose gradients nothing needs
+    assert both == forward + backward - unused
 
 
 def test_a_grouped_product_costs_what_its_rows_cost():

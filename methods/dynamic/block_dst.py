@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hundredfold.methods.dynamic.rigl import Rigl
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.options import Count
 from hundredfold.methods.tools.allocation import Shapes, allocate
 from hundredfold.methods.tools.importance import random_scores, top
@@ -86,8 +86,8 @@ class BlockDst(Rigl):
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction, active = self.fraction_at(step, net.total_steps), {}
         blocks = {name: block_norms(layer.active.float(), self.block) > 0 for name, layer in net.layers.items()}
-        for (name, present), total in zip(blocks.items(), counts(list(blocks.values())), strict=True):
-            layer = net.layers[name]
+        for name, total in sizes(blocks).items():
+            layer, present = net.layers[name], blocks[name]
             num_dropped = int(fraction * total)
             kept = top(block_norms(layer.weight, self.block).masked_fill(~present, -1), total - num_dropped)
             grown = top(block_norms(layer.grad, self.block).masked_fill(kept, -1), num_dropped)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.execution.parts import Gradient, Part, Weights
 from hundredfold.methods.options import Fraction, FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
@@ -54,15 +54,15 @@ class Chase(RandomErk):
         left = cubic(progress(step, self.update.start * total, self.update.last(total)), 1.0, self.rows)
         rows, last = {}, list(net.layers)[-1]
         living = {name: net.memory[f"rows.{name}"] for name in net.layers}
-        for (name, alive), most in zip(living.items(), counts(list(living.values())), strict=True):
+        for name, most in sizes(living).items():
+            alive = living[name]
             count = len(alive) if name == last else max(1, round(left * len(alive)))
             size = net.layers[name].weight.abs().mean(1).masked_fill(~alive, -1)
             rows[name] = top(size, min(count, most))
-        sizes = {name: layer.active.numel() for name, layer in net.layers.items()}
-        wanted = round(self.density * sum(sizes.values()))
+        wanted = round(self.density * sum(layer.active.numel() for layer in net.layers.values()))
         present = {name: layer.active & rows[name][:, None] for name, layer in net.layers.items()}
         fraction = cosine(progress(step, 0, self.update.stop * total), self.drop)
-        num_kept = min(int((1 - fraction) * wanted), sum(counts(list(present.values()))))
+        num_kept = min(int((1 - fraction) * wanted), sum(sizes(present).values()))
         weights = {n: v.weight.abs().masked_fill(~present[n], -1) for n, v in net.layers.items()}
         kept = top_global(weights, num_kept)
         gradients = {n: v.grad.abs().masked_fill(kept[n], -1) for n, v in net.layers.items()}

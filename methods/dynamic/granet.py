@@ -10,7 +10,7 @@ at update steps.
 
 from dataclasses import dataclass
 
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.execution.parts import Gradient, Part, Weights
 from hundredfold.methods.options import Fraction, FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
@@ -63,8 +63,8 @@ class Granet(RandomErk):
         remaining = top_global(magnitude, round(self.density_at(step, net.total_steps) * size))
         fraction = self.least + cosine(progress(step, 0, net.total_steps), self.regrow - self.least)
         active = {}
-        for (name, mask), total in zip(remaining.items(), counts(list(remaining.values())), strict=True):
-            num_dropped = int(fraction * total)
-            kept = top(magnitude[name].masked_fill(~mask, -1), total - num_dropped)
+        for name, count in sizes(remaining).items():
+            mask, num_dropped = remaining[name], int(fraction * count)
+            kept = top(magnitude[name].masked_fill(~mask, -1), count - num_dropped)
             active[name] = kept | top(net.layers[name].grad.abs().masked_fill(kept, -1), num_dropped)
         return Topology(active)

@@ -69,6 +69,17 @@ def _recurrent_backward(inputs: Sequence[int], weights: Sequence[Sequence[int]],
     return 2 * _recurrent(inputs, weights)
 
 
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer)
+def _recurrent_layer(inputs: Sequence[int], *weights_and_others, **kwargs) -> int:
+    """One layer of an LSTM on a CPU: of its four weights, two are matrices."""
+    return _recurrent(inputs, weights_and_others[:4])
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer_backward)
+def _recurrent_layer_backward(inputs: Sequence[int], *weights_and_others, **kwargs) -> int:
+    return _recurrent_backward(inputs, weights_and_others[:4])
+
+
 def executed_flops(function: Callable[[], object]) -> float:
     """FLOPs of the dense kernels that a call runs, by PyTorch's counter."""
     with FlopCounterMode(display=False) as counter:

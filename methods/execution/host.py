@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,11 @@ from torch import Tensor
 def counts(masks: Sequence[Tensor]) -> list[int]:
     """How many entries of each are True."""
     return numbers([mask.sum() for mask in masks])
+
+
+def sizes(masks: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many entries of each are True, by name."""
+    return dict(zip(masks, counts(list(masks.values())), strict=True))
 
 
 def numbers(values: Sequence[Tensor]) -> list:

@@ -24,7 +24,7 @@ from hundredfold.methods.execution.accounts import Accounts
 from hundredfold.methods.execution.answers import Answers
 from hundredfold.methods.execution.blocks import find_blocks, find_stem
 from hundredfold.methods.execution.context import Context, moved
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.execution.loss import cross_entropy
 from hundredfold.methods.execution.parts import Modules, Part, Samples, Units, in_order
 from hundredfold.methods.execution.parts.weights import check_storage
@@ -225,10 +225,9 @@ class Session(Answers):
             return
         units = self.part(Units)
         alive = units.store.alive if units else {}
-        sizes = dict(zip(self.active, counts(list(self.active.values())), strict=True))
-        sizes |= {name: int(mask.sum()) for name, mask in alive.items()}  # on the CPU
+        alive_now = {name: int(mask.sum()) for name, mask in alive.items()}  # on the CPU
         before = len(self.counts.get("step", []))
-        for name, size in {"step": step, **sizes}.items():
+        for name, size in {"step": step, **sizes(self.active), **alive_now}.items():
             self.counts.setdefault(name, [UNDECIDED] * before).append(size)
 
     def trace(self) -> dict[str, Tensor]:
