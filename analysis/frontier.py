@@ -272,7 +272,7 @@ def finding(frontier: Frontier) -> str:
     ratio, reached = frontier.ratio(arm), formatting.quantity(arm.loss, "loss")
     head = f"On {frontier.name}, {arm.name} reached {reached} nats a token with {formatting.number(arm.joules, 2)} J"
     if not ratio.bound:
-        return f"{head}; the cheapest dense network that reached it took {ratio.text} as much."
+        return f"{head}; the cheapest dense network that reached it took {ratio.text} as much{_spread(frontier, arm)}."
     most = formatting.number((ratio.value or 0.0) * arm.joules)
     size = formatting.number(best.mean("total_parameters"), 2)
     return (
@@ -282,13 +282,14 @@ def finding(frontier: Frontier) -> str:
 
 
 def _spread(frontier: Frontier, arm: Point) -> str:
-    """How far the best network below a hundredfold is behind, over the held-out parts of a text that has several."""
+    """Loss of the best network below a hundredfold less the arm's, where several parts of a text were held out."""
     rival = frontier.deciding(arm, HUNDRED) if frontier.has_folds else None
     if rival is None:
         return ""
     gap, _ = frontier.gap(arm, rival)
-    behind = formatting.estimate(statistics.mean(gap), "nats")
-    return f"; over the held-out parts of the text, the one of {rival.joules / arm.joules:.0f}x is behind by {behind}"
+    difference = formatting.estimate(statistics.mean(gap), "nats")
+    multiple = f"{rival.joules / arm.joules:.0f}x"
+    return f"; over the held-out parts of the text, the loss of the network of {multiple} less its own is {difference}"
 
 
 def conditions(frontier: Frontier) -> str:

@@ -87,7 +87,7 @@ class Muon(torch.optim.AdamW):
         ahead = weight.grad.lerp(momentum, beta).flatten(1)
         ahead = ahead.unflatten(0, (group["orthogonal"], -1)) if group["orthogonal"] > 1 else ahead
         scale = RMS * max(ahead.shape[-2:]) ** 0.5
-        update = orthogonal(ahead).view_as(weight).mul_(momentum != 0)
+        update = orthogonal(ahead).reshape(weight.shape).mul_(momentum != 0)
         weight.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate * scale)
 
 
@@ -97,7 +97,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     x = wide if matrix.device.type == "cpu" else wide.bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(ITERATIONS):
+    x = x.reshape(-1, *x.shape[-2:])
+    for _ in range(ITERATIONS):  # x = a x + (b G + c G G) x with G = x x', in three products
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.reshape(wide.shape)
     return (x if wide is matrix else x.mT).to(matrix.dtype)

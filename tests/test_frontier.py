@@ -152,7 +152,7 @@ def test_folds_of_a_text_are_paired_and_stand_for_seeds(tmp_path):
     assert gap.tolist() == pytest.approx([0.1] * 5) and refused == ()
     dear = [made("gru", 2000, 1.6, fold) for fold in range(5)]
     _, found = text(tmp_path / "dear", both[:-1] + dear)
-    assert "the one of 10x is behind by +0.1000 nats" in frontier.finding(found)
+    assert "the loss of the network of 10x less its own is +0.1000 nats" in frontier.finding(found)
 
 
 def test_a_network_of_one_fold_is_compared_on_that_fold(tmp_path):
