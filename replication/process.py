@@ -12,14 +12,15 @@ import torch
 MALLOC = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of glibc
 
 
-def check_device(device: str, ranks: int = 1) -> None:
+def check_device(device: str, ranks: int = 1, option: str = "trainer.device") -> None:
     """Raise a ValueError unless this machine has the device, and on CUDA one for each of the ranks that it starts.
 
-    Asks without starting CUDA, which no fork survives.
+    Asks without starting CUDA, which no fork survives. The option is the one that asked for the device.
     """
     there = {"cuda": torch.cuda.device_count() > 0, "mps": torch.backends.mps.is_available()}
     if not there.get(device, True):
-        raise ValueError(f"trainer.device={device}: torch finds none on this machine; use trainer=cpu")
+        instead = option.removesuffix(".device")
+        raise ValueError(f"{option}={device}: torch finds none on this machine; use {instead}=cpu")
     if device == "cuda" and torch.cuda.device_count() < ranks:
         raise ValueError(f"trainer.ranks={ranks}: this machine has {torch.cuda.device_count()} GPUs; use fewer ranks")
 

@@ -32,7 +32,7 @@ def benchmark(names: tuple[str, ...], scale: float, output: Path, device: str = 
         raise ValueError(f"{unknown[0]}: no such benchmark; choose any of {', '.join(NAMES)}")
     if not 0 < scale <= 100:
         raise ValueError(f"--scale={scale:g}: expected a factor above 0, such as 0.1")
-    check_device(device)
+    check_device(device, option="--device")
     elsewhere = [name for name in names if device != "cpu" and name not in ON_A_GPU]
     if elsewhere:
         raise ValueError(f"{elsewhere[0]}: is of the CPU; --device {device} has {', '.join(ON_A_GPU)}")

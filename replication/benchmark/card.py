@@ -90,7 +90,7 @@ def card(blocks: tuple[str, ...], device: str, output: Path) -> int:
     unknown = [block for block in blocks if block not in BLOCKS]
     if unknown:
         raise ValueError(f"{unknown[0]}: no such block; choose any of {', '.join(BLOCKS)}")
-    check_device(device)
+    check_device(device, option="--device")
     todo = [step for step in steps(device, output) if step.block in (blocks or BLOCKS)]
     console.print(f"{len(todo)} steps on {device}, at most {sum(step.limit_s for step in todo) / 60:.0f} minutes")
     path, rows = output / "card.json", []
