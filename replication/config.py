@@ -35,7 +35,7 @@ GROUPS = {
 SCIENTIFIC = ("dataset", "model", "method", "recipe", "trainer", "energy", "seed", "budget")
 NOT_SCIENTIFIC = {"trainer": ("checkpoint_every_s", "keep")}
 # Options that came later: at these values a run is what it was without them.
-ADDED = {"trainer": {"ranks": 1}, "model": {"cache": 0}}
+ADDED = {"trainer": {"ranks": 1}, "model": {"cache": 0}, "recipe": {"ns_steps": 5}}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from hundredfold.replication.recipe import Recipe
 BYTES_PER_PARAMETER = {"adamw": 8 + 28, "sgd": 8 + 20, "muon": 8 + 20}
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd polynomial whose iterates bring singular values near 1
-ITERATIONS = 5
 RMS = 0.2  # of an update at a rate of 1, as AdamW's updates have it
 
 
@@ -34,7 +33,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "muon":
         for stacked in sorted(set(inside.values())):
             matrices = [p for p in model.parameters() if inside.get(p) == stacked]
-            groups.append({"params": matrices, "weight_decay": recipe.weight_decay, "orthogonal": stacked})
+            mark = {"orthogonal": stacked, "ns_steps": recipe.ns_steps}
+            groups.append({"params": matrices, "weight_decay": recipe.weight_decay, **mark})
         return Muon(groups, recipe.learning_rate, recipe.betas, fused=True)
     return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
 
@@ -60,8 +60,8 @@ class Muon(torch.optim.AdamW):
     the matrix of its outputs [O, I * H * W]. An update has the root mean square of AdamW's, so that one rate serves
     both. An entry that never had a gradient gets no update: a weight that does not exist stays 0. The FLOPs of an
     optimizer are in no account; its joules are.
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (Nesterov's momentum, five Newton-Schulz
-    iterations and their coefficients); Liu et al. 2025, arXiv:2502.16982 (decay and the scale of AdamW).
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ (Nesterov's momentum, Newton-Schulz
+    iterations, five of them, and their coefficients); Liu et al. 2025, arXiv:2502.16982 (decay and the scale of AdamW).
     """
 
     @torch.no_grad()
@@ -87,18 +87,18 @@ class Muon(torch.optim.AdamW):
         ahead = weight.grad.lerp(momentum, beta).flatten(1)
         ahead = ahead.unflatten(0, (group["orthogonal"], -1)) if group["orthogonal"] > 1 else ahead
         scale = RMS * max(ahead.shape[-2:]) ** 0.5
-        update = orthogonal(ahead).reshape(weight.shape).mul_(momentum != 0)
+        update = orthogonal(ahead, group["ns_steps"]).reshape(weight.shape).mul_(momentum != 0)
         weight.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate * scale)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
     """Matrices [..., m, n] with their singular values near 1; bfloat16 on an accelerator, where that is fast."""
     a, b, c = COEFFICIENTS
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     x = wide if matrix.device.type == "cpu" else wide.bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     x = x.reshape(-1, *x.shape[-2:])
-    for _ in range(ITERATIONS):  # x = a x + (b G + c G G) x with G = x x', in three products
+    for _ in range(iterations):  # x = a x + (b G + c G G) x with G = x x', in three products
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     x = x.reshape(wide.shape)

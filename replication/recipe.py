@@ -29,6 +29,7 @@ class Recipe:
     milestones: tuple[Inside, ...] = ()  # of schedule=step: fractions of the run at which the rate is cut
     gamma: Fraction = 0.1  # factor of the rate at each milestone
     smoothing: Probability = 0.0  # of the labels
+    ns_steps: Annotated[int, Within(1, 20, what="a whole number")] = 5  # Newton-Schulz iterations of muon
 
     def __post_init__(self):
         check_options(self)
