@@ -165,12 +165,13 @@ class Frontier:
     def deciding(self, arm: Point, multiple: float) -> Point | None:
         """The dense network that a multiple of an arm's energy is about: the best one that costs less.
 
-        Best on the validation text. None where no network was tried that costs so much: a dearer one might have been
-        made to reach the loss more cheaply.
+        Best on the validation text. None where no network was tried that costs so much, unless it reaches the arm's
+        loss: a dearer one might have been made to reach it more cheaply.
         """
         tried = self._whole(self.dense)
-        cheaper = [point for point in tried if point.joules < multiple * arm.joules]
-        return self._best(cheaper) if len(cheaper) < len(tried) else None
+        best = self._best([point for point in tried if point.joules < multiple * arm.joules])
+        dearer = any(point.joules >= multiple * arm.joules for point in tried)
+        return best if dearer or (best is not None and self._behind(arm, best) <= 0) else None
 
     def gap(self, arm: Point, other: Point) -> tuple[np.ndarray, tuple[str, ...]]:
         """Test loss of a network less that of an arm, seed by seed, and why seeds were left out."""

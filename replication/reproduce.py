@@ -169,7 +169,7 @@ def announce(suite: Suite, jobs: list[Job], pasts: list[Past], output: Path, at_
         console.print(f"  {suite.scaled}")
     for task, count in Counter(job.task for job in jobs).items():
         arms = dict.fromkeys(job.label for job in jobs if job.task == task)
-        console.print(f"  {task}: {count} runs of {', '.join(arms)}", markup=False)
+        console.print(f"  {task}: {count} {'run' if count == 1 else 'runs'} of {', '.join(arms)}", markup=False)
     console.print(f"Runs: {len(jobs)}, of which {len(jobs) - len(todo)} are done and {len(todo)} remain.")
     console.print(f"Time: about {timedelta(seconds=left)}; Ctrl-C stops, the same command resumes.")
     console.print(f"Energy: {energy}")

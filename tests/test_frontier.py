@@ -76,6 +76,13 @@ def test_the_claim_is_about_the_best_network_that_costs_less_than_a_hundredfold(
         assert verdict.caps == ("one held-out part of the text", "energy is a CPU-time proxy")
 
 
+def test_without_a_dearer_network_only_one_that_reaches_the_loss_decides(tmp_path):
+    for loss, name in ((1.65, "gru steps=7"), (1.4, None)):
+        _, found = text(tmp_path / str(loss), [run("mixing", 50, loss), *NETWORKS[:2]])
+        rival = found.deciding(found.best_look_up, 100)
+        assert (rival and rival.name) == name
+
+
 def test_the_deciding_network_is_chosen_on_validation(tmp_path):
     better, luckier = run("gru", 300, 1.7), run("gru", 310, 1.8, name=" recipe.steps=7")
     luckier["quality"]["read_on"]["test"]["loss"] = 1.5

@@ -2,8 +2,8 @@
 
 The arm is the one that is best on the validation text among those that look up. What decides is the dense network that
 is best there among those that cost less than a hundred times the arm: its test loss less the arm's, over its seeds.
-Where no network was tried that costs a hundred times as much, nothing is decided. Expected: supported on tiny
-Shakespeare, inconclusive where few networks were tried, and refuted on enough text.
+Where none of them reaches the loss and none was tried that costs a hundred times as much, nothing is decided.
+Expected: supported on tiny Shakespeare, inconclusive where few networks were tried, and refuted on enough text.
 """
 
 from __future__ import annotations
