@@ -127,8 +127,11 @@ class Frontier:
 
     @property
     def best_look_up(self) -> Point | None:
-        """The arm that looks up with the least loss, which the claim and the finding are about."""
-        return self._best(self.look_ups)
+        """The arm with the least loss that looks up and does nothing else, which the claim and the finding are about.
+
+        Where none does so alone, the best of those that do it beside a network.
+        """
+        return self._best([point for point in self.look_ups if point.deterministic] or self.look_ups)
 
     @property
     def without_cache(self) -> bool:

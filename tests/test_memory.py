@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,17 +160,29 @@ def test_mixed_tables_need_the_rows_of_a_batch():
         training.session.backward(training.inputs[:2], training.targets[:2])
 
 
-def test_mixed_tables_are_saved_with_the_network():
-    first, second = Training(Memory(kind="mixed")), Training(Memory(kind="mixed"))
+def test_averaged_tables_leave_the_training_alone_and_are_half_of_the_answer():
+    training = Training(Memory(kind="averaged")).run(3)
+    head, tokens = training.model.lm_head, training.inputs[:1]
+    assert training.session.selection_flops == head.mixer.cost().executed > 0
+    with torch.no_grad():
+        own, both = training.model.train()(tokens)[0].clone(), training.model.eval()(tokens)[0].exp()
+    tables = torch.from_numpy(np.exp(head.mixer.log_probabilities(tokens[0].numpy(), 1)))
+    torch.testing.assert_close(both.double(), (own.softmax(-1).double() + tables) / 2, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["mixed", "averaged"])
+def test_mixed_tables_are_saved_with_the_network(kind):
+    first, second = Training(Memory(kind=kind)), Training(Memory(kind=kind))
     first.model.lm_head.mixer.arrays()["chance"][:] = 0.25
     second.model.load_state_dict(first.model.state_dict())
     assert (second.model.lm_head.mixer.parts.network.states.chance == 0.25).all()
 
 
-def test_mixed_tables_know_the_pieces_before_where_a_network_reads_on():
+@pytest.mark.parametrize("kind", ["mixed", "averaged"])
+def test_mixed_tables_know_the_pieces_before_where_a_network_reads_on(kind):
     model = GruLM(8, 4, 6, 1, 0)
     batch = Batch(TOKENS[:, :-1], TOKENS[:, 1:].contiguous())
-    Session(model, Memory(kind="mixed"), torch.optim.SGD(model.parameters()), total_steps=1, training=batch)
+    Session(model, Memory(kind=kind), torch.optim.SGD(model.parameters()), total_steps=1, training=batch)
     model.eval()
     text = TOKENS[:, :-1].flatten()[None, :40]
     with torch.no_grad():

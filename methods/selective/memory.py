@@ -1,12 +1,13 @@
 """Parameters that are looked up, not multiplied: capacity at almost no FLOPs for any language model of the suite.
 
-Four kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
+Five kinds. `counted`: n-gram tables of the training split, built before the first step; the network adds its logits
 to their log-probabilities, weighted by a learned gate, and in training every position's own occurrence is left out of
 its rows, or the gate would trust what it will not have later. `mixed`: a mixing model learns the training split before
 the first step, and its log-probabilities are added to the network's logits; in training they are those that it gives
-without the counts of that part of the text. `hashed`: learned rows for the hashes of the last 2 to `order` tokens,
-added to the token embedding. `product_keys`: a layer of values found by product keys, added to what the head reads.
-Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
+without the counts of that part of the text. `averaged`: the same model beside a network that is trained without it;
+what is predicted is the mean of both distributions. `hashed`: learned rows for the hashes of the last 2 to `order`
+tokens, added to the token embedding. `product_keys`: a layer of values found by product keys, added to what the head
+reads. Learned tables have sparse gradients, and their optimizer touches only the rows looked up.
 
 Source: Kneser and Ney 1995 (counted); Svenstrup et al. 2017, arXiv:1709.03933 and Roy et al. 2022, arXiv:2203.12644
 (hashed); Lample et al. 2019, arXiv:1907.05242, section 3 (product keys); the mixture of counts and a network is in the
@@ -59,16 +60,12 @@ class CountedHead(nn.Module):
         return self.head(h) + gate * log_p.view(*h.shape[:-1], -1).to(h.dtype)
 
 
-class MixedHead(nn.Module):
-    """Logits of a head plus the log-probabilities of a mixing model that has learned the training split.
+class ReadingHead(nn.Module):
+    """A head beside a mixing model that has learned the training split and reads what the network reads."""
 
-    Args:
-        left_out: half [N, L, V]; of the training windows, as if their part of the text had not been counted.
-    """
-
-    def __init__(self, head: nn.Linear, mixer: Mixing, left_out: Tensor, site: Site):
+    def __init__(self, head: nn.Linear, mixer: Mixing):
         super().__init__()
-        self.head, self.mixer, self.left_out, self.site = head, mixer, left_out, site
+        self.head, self.mixer = head, mixer
         self.tokens = self.before = torch.zeros(0, dtype=torch.long)
         self.learned = nn.Module()
         for name, array in mixer.arrays().items():
@@ -80,17 +77,44 @@ class MixedHead(nn.Module):
         self.before = torch.cat([self.before, self.tokens[0]])[-MOST_BEFORE:] if goes_on else self.before[:0]
         self.tokens = tokens
 
+    def log_probabilities(self) -> Tensor:
+        """What the mixing model gives to each token that may follow, nats [N, L, V]."""
+        rows = [torch.cat([self.before, row]).numpy() for row in self.tokens]
+        first = len(self.before) + 1
+        return torch.from_numpy(np.stack([self.mixer.log_probabilities(row, first) for row in rows]))
+
+
+class MixedHead(ReadingHead):
+    """Logits of a head plus the log-probabilities of a mixing model.
+
+    Args:
+        left_out: half [N, L, V]; of the training windows, as if their part of the text had not been counted.
+    """
+
+    def __init__(self, head: nn.Linear, mixer: Mixing, left_out: Tensor, site: Site):
+        super().__init__(head, mixer)
+        self.left_out, self.site = left_out, site
+
     def forward(self, h: Tensor) -> Tensor:
         batch = self.site.batch()
         if batch is None:
-            rows = [torch.cat([self.before, row]).numpy() for row in self.tokens]
-            first = len(self.before) + 1
-            logs = torch.from_numpy(np.stack([self.mixer.log_probabilities(row, first) for row in rows]))
+            logs = self.log_probabilities()
         elif batch.ids is None:
             raise ValueError("memory: kind=mixed leaves out the rows of the batch; call session.backward(x, y, ids)")
         else:
             logs = self.left_out[batch.ids]
         return self.head(h) + logs.to(h.dtype)
+
+
+class AveragedHead(ReadingHead):
+    """In training the logits of a head; else the logarithm of the mean of its and a mixing model's probabilities."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        logits = self.head(h)
+        if self.training:
+            return logits
+        own = logits.log_softmax(-1)
+        return torch.logaddexp(own, self.log_probabilities().to(own)) - math.log(2)
 
 
 class HashedGrams(nn.Module):
@@ -138,14 +162,14 @@ class ProductKeys(nn.Module):
 
 @dataclass(frozen=True)
 class Memory(Method):
-    """A language model with tables that are looked up: counted n-grams, hashed n-grams or product keys."""
+    """A language model with tables that are looked up: counts, hashed n-grams or product keys."""
 
     source = "arXiv:1709.03933; arXiv:1907.05242"
     extra_cost = "building and reading the tables"
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     small: ClassVar[dict[str, Any]] = {"order": 3, "rows": 64}
 
-    kind: Literal["counted", "mixed", "hashed", "product_keys"] = "counted"
+    kind: Literal["counted", "mixed", "averaged", "hashed", "product_keys"] = "counted"
     order: Annotated[int, Within(2, what="a whole number")] = 6  # tokens of the longest context or gram
     discount: Fraction = 0.9  # of counts
     rows: Count = 65536  # rows of a hashed table, per order
@@ -164,7 +188,7 @@ class Memory(Method):
         return [Modules(self, self.adapt, table_rate=self.table_rate, reads_batch=self.kind in ("counted", "mixed"))]
 
     def prepare(self) -> None:
-        if self.kind == "mixed":
+        if self.kind in ("mixed", "averaged"):
             from hundredfold.methods.tools.mixing.model import compile_kernels
 
             compile_kernels()
@@ -189,13 +213,16 @@ class Memory(Method):
             if site.training is None:
                 raise ValueError("memory: counts the training split; pass it as Session(training=...)")
             split = site.training
-            if self.kind == "mixed":
+            if self.kind in ("mixed", "averaged"):
                 if device.type != "cpu":
-                    raise ValueError("memory: kind=mixed runs on the CPU; use trainer.device=cpu or kind=counted")
+                    raise ValueError(f"memory: kind={self.kind} runs on the CPU; use trainer.device=cpu")
                 mixer = _mixer(model, head.out_features)
-                left_out = _read(mixer, split)
+                if self.kind == "mixed":
+                    model.lm_head = MixedHead(head, mixer, _read(mixer, split), site)
+                else:
+                    mixer.fit(_text(split))
+                    model.lm_head = AveragedHead(head, mixer)
                 site.charge(mixer.cost().executed)
-                model.lm_head = MixedHead(head, mixer, left_out, site)
                 model.register_forward_pre_hook(
                     lambda module, args: model.lm_head.take(args[0], getattr(module, "state", None) is not None)
                 )
@@ -217,6 +244,11 @@ def _mixer(model: nn.Module, vocabulary: int) -> Mixing:
     return Mixing(vocabulary if symbols is None else characters(symbols), WindowOptions())
 
 
+def _text(split: Batch) -> np.ndarray:
+    """The tokens of windows one after the other, and the token after the last, [n + 1]."""
+    return torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).numpy()
+
+
 def _read(mixer: Mixing, split: Batch) -> Tensor:
     """Learn the windows as one text; the log-probabilities of what follows each token, half [N, L, V].
 
@@ -229,7 +261,7 @@ def _read(mixer: Mixing, split: Batch) -> Tensor:
             f"memory: kind=mixed keeps {2 * math.prod(shape) / 1e9:.1f} GB of log-probabilities, of "
             f"{MOST_BYTES / 1e9:g} at most; use a smaller dataset.fraction or kind=counted"
         )
-    mixer.fit(torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).numpy())
+    mixer.fit(_text(split))
     found = torch.empty(shape, dtype=torch.half).view(-1, shape[-1])
     start = -1  # the first token of the text follows nothing
     for logs in mixer.left_out():
