@@ -326,7 +326,8 @@ def tables(runs: pd.DataFrame) -> str:
 
 
 PAGE = "docs/lookup.md"
-STUDIES = {"frontier": "frontier_text", "folds": "folds_text", "average": "folds_average"}  # markers of the page -> the study between them
+# Markers of the page -> the study between them.
+STUDIES = {"frontier": "frontier_text", "folds": "folds_text", "average": "folds_average"}
 
 
 def main() -> int:
