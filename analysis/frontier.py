@@ -134,6 +134,11 @@ class Frontier:
         return self._best([point for point in self.look_ups if point.deterministic] or self.look_ups)
 
     @property
+    def best_joined(self) -> Point | None:
+        """The best arm that looks up beside a network."""
+        return self._best([point for point in self.look_ups if not point.deterministic])
+
+    @property
     def without_cache(self) -> bool:
         """Whether the best look-up arm counts what it has just read and no network keeps anything like it."""
         arm = self.best_look_up
@@ -269,19 +274,28 @@ def _loss_at(point: Point, fold: int) -> str:
 
 
 def finding(frontier: Frontier) -> str:
-    """One sentence: the best look-up arm beside the best dense network."""
-    arm, best = frontier.best_look_up, frontier.best_dense
-    if arm is None or best is None:
+    """A sentence on the best look-up arm beside dense networks, and one on the best that is joined to a network."""
+    arm, joined = frontier.best_look_up, frontier.best_joined
+    if arm is None or frontier.best_dense is None:
         return ""
-    ratio, reached = frontier.ratio(arm), formatting.quantity(arm.loss, "loss")
-    head = f"On {frontier.name}, {arm.name} reached {reached} nats a token with {formatting.number(arm.joules, 2)} J"
-    if not ratio.bound:
-        return f"{head}; the cheapest dense network that reached it took {ratio.text} as much{_spread(frontier, arm)}."
+    told = [f"On {frontier.name}, {_reached(frontier, arm)}{_spread(frontier, arm)}."]
+    if joined is not None and joined is not arm:
+        told.append(f"Joined to a network, {_reached(frontier, joined)}.")
+    return " ".join(told)
+
+
+def _reached(frontier: Frontier, arm: Point) -> str:
+    """An arm's loss and energy, and what dense networks need for it."""
+    ratio, best = frontier.ratio(arm), frontier.best_dense
+    loss, joules = formatting.quantity(arm.loss, "loss"), formatting.number(arm.joules, 2 if arm.joules < 100 else 3)
+    head = f"{arm.name} reached {loss} nats a token with {joules} J"
+    if best is None or not ratio.bound:
+        return f"{head}; the cheapest dense network that reached it took {ratio.text} as much"
     most = formatting.number((ratio.value or 0.0) * arm.joules)
     size = formatting.number(best.mean("total_parameters"), 2)
     return (
         f"{head}, which no dense network reached with up to {most} J ({ratio.text}): the best of them, a "
-        f"{best.model} of {size} parameters, ended at {formatting.quantity(best.loss, 'loss')}{_spread(frontier, arm)}."
+        f"{best.model} of {size} parameters, ended at {formatting.quantity(best.loss, 'loss')}"
     )
 
 
