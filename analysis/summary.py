@@ -143,14 +143,17 @@ def look_up(source: Path) -> str:
     """What five held-out parts of a text say of a hundredfold by looking up, and what the usual one says by itself.
 
     Args:
-        source: answer.md of the study with folds; that of the usual split lies beside it, in frontier_text.
+        source: answer.md of the study with folds; beside it lie that of the usual split, in frontier_text, and that of
+            tables joined to a network, in folds_average.
     """
-    usual = source.parent.with_name("frontier_text") / source.name
-    (folds, verdict), (split, alone) = _found(source), _found(usual)
+    usual, average = (source.parent.with_name(study) / source.name for study in ("frontier_text", "folds_average"))
+    (folds, verdict), (split, alone), (both, _) = _found(source), _found(usual), _found(average)
+    joined = next(sentence for sentence in both.split(". ") if sentence.startswith("Joined to a network, "))
     told = {"supported": "Yes", "refuted": "No"}.get(verdict["verdict"], "Not decided")
     return (
         f"**{told}, where selection depends on the input.** {folds} {verdict['title']}: {verdict['text']}.\n\n"
         f"Its usual held-out part alone: {split.split('. ')[0].removesuffix('.')}. {alone['title']}: {alone['text']}."
+        f"\n\nOver the folds and joined to a network, {joined.removeprefix('Joined to a network, ')}."
     )
 
 
