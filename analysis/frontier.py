@@ -287,7 +287,7 @@ def finding(frontier: Frontier) -> str:
 def _reached(frontier: Frontier, arm: Point) -> str:
     """An arm's loss and energy, and what dense networks need for it."""
     ratio, best = frontier.ratio(arm), frontier.best_dense
-    loss, joules = formatting.quantity(arm.loss, "loss"), formatting.number(arm.joules, 2 if arm.joules < 100 else 3)
+    loss, joules = formatting.quantity(arm.loss, "loss"), formatting.number(arm.joules, 2)
     head = f"{arm.name} reached {loss} nats a token with {joules} J"
     if best is None or not ratio.bound:
         return f"{head}; the cheapest dense network that reached it took {ratio.text} as much"

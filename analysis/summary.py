@@ -148,12 +148,12 @@ def look_up(source: Path) -> str:
     """
     usual, average = (source.parent.with_name(study) / source.name for study in ("frontier_text", "folds_average"))
     (folds, verdict), (split, alone), (both, _) = _found(source), _found(usual), _found(average)
-    joined = next(sentence for sentence in both.split(". ") if sentence.startswith("Joined to a network, "))
+    joined = both.split("Joined to a network, ")[1].split(". ")[0]
     told = {"supported": "Yes", "refuted": "No"}.get(verdict["verdict"], "Not decided")
     return (
         f"**{told}, where selection depends on the input.** {folds} {verdict['title']}: {verdict['text']}.\n\n"
         f"Its usual held-out part alone: {split.split('. ')[0].removesuffix('.')}. {alone['title']}: {alone['text']}."
-        f"\n\nOver the folds and joined to a network, {joined.removeprefix('Joined to a network, ')}."
+        f"\n\nOver the folds and joined to a network, {joined}."
     )
 
 

@@ -17,6 +17,11 @@ class Batch(NamedTuple):
     ids: Tensor | None = None  # long [B]: row of each example in the training split
 
 
+def as_text(inputs: Tensor, targets: Tensor) -> Tensor:
+    """The tokens of windows [N, L] one after the other, and the token after the last, [N * L + 1]."""
+    return torch.cat([inputs.flatten(), targets[-1, -1:]])
+
+
 class LayerView(NamedTuple):
     """What a method may read of one layer; the weight of a convolution is the matrix [O, I kh kw]."""
 

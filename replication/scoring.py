@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hundredfold.methods.views import as_text
 from hundredfold.replication.datasets.base import Split
 from hundredfold.replication.models.base import Learner
 from hundredfold.replication.models.gru import GruLM
@@ -69,7 +70,7 @@ def read_on(module: TrainingModule, splits: dict[str, Split], batch_size: int = 
         inputs, targets = module.experiment.dataset.prepare(*split)
         begin, more = time.process_time(), {}
         if isinstance(module.model, Learner):
-            context, losses = "whole", module.model.read_on(torch.cat([inputs.flatten(), targets[-1, -1:]]))
+            context, losses = "whole", module.model.read_on(as_text(inputs, targets))
         elif isinstance(module.model, GruLM):
             context = "carried"
             losses, cache = _carried(module, inputs.flatten(), targets.flatten(), cache)

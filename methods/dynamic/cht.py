@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.dynamic.set import Set
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.tools.importance import random_scores, top
 from hundredfold.methods.tools.schedules import cosine, progress
 from hundredfold.methods.topology import Topology
@@ -95,8 +95,8 @@ class Cht(Set):
         if is_chain(net):
             kept = without_dead_ends(kept)
         active = {}
-        dropped = counts([layer.active & ~kept[name] for name, layer in net.layers.items()])
-        for (name, layer), missing in zip(net.layers.items(), dropped, strict=True):
+        for name, missing in sizes({name: layer.active & ~kept[name] for name, layer in net.layers.items()}).items():
+            layer = net.layers[name]
             net.charge(flops_of_scores(*layer.weight.shape))
             scores, draw = link_scores(kept[name]), 1 - random_scores(layer.weight, net.generator).double()
             keys = sampling_keys(scores, draw) if self.growth == "soft" else scores + 1e-9 * draw  # ties at random

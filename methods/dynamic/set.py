@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hundredfold.methods.execution.host import counts
+from hundredfold.methods.execution.host import counts, sizes
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
 from hundredfold.methods.tools.importance import random_scores, top
@@ -34,9 +34,8 @@ def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -
     while len(grown) < missing:
         draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
         draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device, non_blocking=True)
-        fresh = ~torch.isin(draw, torch.cat([kept, grown]), assume_unique=True)  # or it waits for a device
-        first = torch.nonzero_static(fresh, size=min(int(fresh.sum()), missing - len(grown))).flatten()
-        grown = torch.cat([grown, draw[first]])
+        fresh = draw[~torch.isin(draw, torch.cat([kept, grown]), assume_unique=True)]
+        grown = torch.cat([grown, fresh])[:missing]
     return torch.cat([kept, grown])
 
 
@@ -69,8 +68,8 @@ class Set(RandomErk):
         sides = [(name, side) for name, layer in layers.items() for side in self._sides(layer)]
         kept = {name: torch.zeros_like(layer.active) for name, layer in layers.items()}
         for (name, side), total in zip(sides, counts([side for _, side in sides]), strict=True):
-            sizes = layers[name].weight.abs().masked_fill(~side, -1)
-            kept[name] |= top(sizes, total - int(fraction * total))
+            magnitude = layers[name].weight.abs().masked_fill(~side, -1)
+            kept[name] |= top(magnitude, total - int(fraction * total))
         return kept
 
     def _sides(self, layer: LayerView) -> list[Tensor]:
@@ -95,8 +94,8 @@ class Set(RandomErk):
         fraction = self.fraction_at(step, net.total_steps)
         if self._chooses_at_random:
             return Topology({name: self._exchanged(name, fraction, net) for name in net.layers})
-        active = self.kept(net.layers, fraction)
-        dropped = counts([net.layers[name].active & ~kept for name, kept in active.items()])
-        for (name, kept), missing in zip(active.items(), dropped, strict=True):
-            active[name] = kept | top(self.grow_score(net.layers[name], net).masked_fill(kept, -1), missing)
+        kept, active = self.kept(net.layers, fraction), {}
+        for name, missing in sizes({name: net.layers[name].active & ~mask for name, mask in kept.items()}).items():
+            born = self.grow_score(net.layers[name], net).masked_fill(kept[name], -1)
+            active[name] = kept[name] | top(born, missing)
         return Topology(active)

@@ -29,12 +29,13 @@ from hundredfold.methods.base import Method
 from hundredfold.methods.execution.parts import Modules, Part
 from hundredfold.methods.options import Count, Fraction, Within
 from hundredfold.methods.tools.ngram_tables import NgramTables
-from hundredfold.methods.views import Batch, Site
+from hundredfold.methods.views import Batch, Site, as_text
 
 if TYPE_CHECKING:
     from hundredfold.methods.tools.mixing.model import Mixing
 
 
+BY_MIXING = ("mixed", "averaged")  # kinds that ask a mixing model
 MOST_BEFORE = 4096  # tokens of a text read on that are kept: more than the longest context and window
 MOST_BYTES = 2**32  # of the log-probabilities that kind=mixed keeps
 
@@ -188,7 +189,7 @@ class Memory(Method):
         return [Modules(self, self.adapt, table_rate=self.table_rate, reads_batch=self.kind in ("counted", "mixed"))]
 
     def prepare(self) -> None:
-        if self.kind in ("mixed", "averaged"):
+        if self.kind in BY_MIXING:
             from hundredfold.methods.tools.mixing.model import compile_kernels
 
             compile_kernels()
@@ -213,14 +214,14 @@ class Memory(Method):
             if site.training is None:
                 raise ValueError("memory: counts the training split; pass it as Session(training=...)")
             split = site.training
-            if self.kind in ("mixed", "averaged"):
+            if self.kind in BY_MIXING:
                 if device.type != "cpu":
                     raise ValueError(f"memory: kind={self.kind} runs on the CPU; use trainer.device=cpu")
                 mixer = _mixer(model, head.out_features)
                 if self.kind == "mixed":
                     model.lm_head = MixedHead(head, mixer, _read(mixer, split), site)
                 else:
-                    mixer.fit(_text(split))
+                    mixer.fit(as_text(split.inputs, split.targets).numpy())
                     model.lm_head = AveragedHead(head, mixer)
                 site.charge(mixer.cost().executed)
                 model.register_forward_pre_hook(
@@ -244,11 +245,6 @@ def _mixer(model: nn.Module, vocabulary: int) -> Mixing:
     return Mixing(vocabulary if symbols is None else characters(symbols), WindowOptions())
 
 
-def _text(split: Batch) -> np.ndarray:
-    """The tokens of windows one after the other, and the token after the last, [n + 1]."""
-    return torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).numpy()
-
-
 def _read(mixer: Mixing, split: Batch) -> Tensor:
     """Learn the windows as one text; the log-probabilities of what follows each token, half [N, L, V].
 
@@ -261,7 +257,7 @@ def _read(mixer: Mixing, split: Batch) -> Tensor:
             f"memory: kind=mixed keeps {2 * math.prod(shape) / 1e9:.1f} GB of log-probabilities, of "
             f"{MOST_BYTES / 1e9:g} at most; use a smaller dataset.fraction or kind=counted"
         )
-    mixer.fit(_text(split))
+    mixer.fit(as_text(split.inputs, split.targets).numpy())
     found = torch.empty(shape, dtype=torch.half).view(-1, shape[-1])
     start = -1  # the first token of the text follows nothing
     for logs in mixer.left_out():

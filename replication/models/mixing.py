@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hundredfold.methods.tools.mixing.options import MixingOptions
+from hundredfold.methods.views import as_text
 from hundredfold.replication.models.base import Learner, Model
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class MixingLM(Learner):
     def attach(self, training):
         """Take the windows as one text; those that `fraction` leaves out are no part of it."""
         self.length = training.inputs.shape[1]
-        self.mixer.attach(_text(training).numpy())
+        self.mixer.attach(as_text(training.inputs, training.targets).long().numpy())
 
     def learn(self, examples, rate):
         return float(self.mixer.advance(examples * self.length, rate).mean())
@@ -52,11 +53,6 @@ class MixingLM(Learner):
     def forward(self, tokens):
         logs = [self.mixer.log_probabilities(row, first=1) for row in tokens.numpy()]
         return torch.from_numpy(np.stack(logs)).float()
-
-
-def _text(split):
-    """The tokens of windows one after the other, and the token after the last, long [n + 1]."""
-    return torch.cat([split.inputs.flatten(), split.targets[-1, -1:]]).long()
 
 
 @dataclass(frozen=True)
