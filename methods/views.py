@@ -68,7 +68,8 @@ class NetView(NamedTuple):
     units: Mapping[str, UnitView]
     blocks: tuple[str, ...]  # residual blocks in order; without any, the layers
     stem: tuple[str, ...]  # parameters before the first block
-    generator: torch.Generator  # the only source of randomness
+    generator: torch.Generator  # on the CPU, so that a seed means the same first weights everywhere
+    device_generator: torch.Generator  # on the model's device, for what is drawn at every step; no other randomness
     total_steps: int
     learning_rate: float  # of the step just taken
     reference: Mapping[str, Tensor]  # what `Method.reference_file` of the run that `Method.reference` names holds

@@ -42,10 +42,11 @@ def refuse_mixing(func, args: tuple, plain: list[Tensor]) -> None:
         )
 
 
-def refuse_generator(generator: torch.Generator | None) -> None:
-    """Raise what CUDA raises where its numbers are to be drawn by a generator of the CPU."""
-    if generator is not None and generator.device.type == "cpu":
-        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+def refuse_generator(on_device: bool, drawn_there: bool) -> None:
+    """Raise what PyTorch raises where numbers are to be drawn by a generator of the other device."""
+    if on_device != drawn_there:
+        wanted, found = ("cuda", "cpu") if on_device else ("cpu", "cuda")
+        raise RuntimeError(f"Expected a '{wanted}' device type for generator but found '{found}'")
 
 
 def waits_of(func, args: tuple, kwargs: dict) -> list[str]:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 from unittest.mock import patch
 
 import torch
@@ -98,6 +99,20 @@ class Pretend(Tensor):
         return f"Pretend({self.elem})"
 
 
+class PretendGenerator(torch.Generator):
+    """A random stream of the pretend device: that of the CPU, which says where it is."""
+
+    made: ClassVar[dict[int, torch.Generator]] = {}  # by address: operators are given another object for a stream
+
+    def __new__(cls, device: torch.device | str = "cpu") -> torch.Generator:
+        stream = super().__new__(cls)
+        if torch.device(device).type != "cpu":
+            cls.made[stream._cdata] = stream
+        return stream
+
+    device = property(lambda self: CUDA if self._cdata in PretendGenerator.made else CPU)
+
+
 class Log:
     """What a program did on the device.
 
@@ -142,8 +157,9 @@ class _Operators(TorchDispatchMode):
         on_device = bool(inside) if target is None else target.type != "cpu"
         if inside:
             refuse_mixing(func, args, [tensor for tensor in given if not isinstance(tensor, Pretend)])
-        if on_device:
-            refuse_generator(kwargs.get("generator"))
+        generator = kwargs.get("generator")
+        if generator is not None:
+            refuse_generator(on_device, generator._cdata in PretendGenerator.made)
         if inside or on_device:
             for kind in waits_of(func, args, kwargs):
                 self.log.wait(kind)
@@ -215,9 +231,11 @@ def pretend_device() -> Iterator[Log]:
     if torch.cuda.is_available():
         torch.cuda.init()  # a real device is set up by real functions, not by the stand-ins
     torch._C._ensureCUDADeviceGuardSet()
+    PretendGenerator.made.clear()
     with ExitStack() as stack:
         for name, stand_in in cuda.items():
             stack.enter_context(patch.object(torch.cuda, name, stand_in))
+        stack.enter_context(patch.object(torch, "Generator", PretendGenerator))
         # torch.tensor(..., device="cuda") makes a tensor on the CPU and copies it, in view of the mode
         stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
         torch._C._set_only_lift_cpu_tensors(True)

@@ -282,7 +282,8 @@ def test_an_exchange_keeps_the_largest_and_draws_the_rest_evenly():
     values = torch.linspace(-1, 1, 200)
     counts = torch.zeros(400)
     for seed in range(300):
-        after = exchange(StoredView((20, 20), positions, values), 0.5, torch.Generator().manual_seed(seed))
+        weights = {"0": StoredView((20, 20), positions, values)}
+        after = exchange(weights, 0.5, torch.Generator().manual_seed(seed))["0"]
         assert len(after) == len(after.unique()) == 200
         kept = set(positions[values.abs().argsort(descending=True)[:100]].tolist())
         assert kept <= set(after.tolist())

@@ -13,7 +13,7 @@ from tests.conformance import small_options
 from tests.on_device import OnDevice, waits
 from tests.pretend_device import pretend_device
 from tests.test_matrix import METHODS, expected_refusals, options
-from tests.waits import PLAIN, UPDATE, counted
+from tests.waits import PLAIN, UPDATE, UPDATES, counted
 
 REAL = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 SHORT = [
@@ -148,11 +148,12 @@ def test_a_plain_step_does_not_wait_for_the_device(name, pretend):
 
 
 @pytest.mark.slow
-def test_no_method_waits_more_often_than_its_budget(pretend):
+@pytest.mark.parametrize("model", ["mlp", "vit"])
+def test_no_method_waits_more_often_than_its_budget(model, pretend):
     over = {}
     for name in METHODS:
-        found = counted(name, "mlp", pretend)
-        if found and (found.plain.total() > PLAIN.get(name, 0) or found.update.total() > UPDATE):
+        found = counted(name, model, pretend)
+        if found and (found.plain.total() > PLAIN.get(name, 0) or found.update.total() > UPDATES.get(name, UPDATE)):
             over[name] = found
     assert not over
 

@@ -61,12 +61,15 @@ def test_a_twin_has_the_counts_the_schedule_and_the_cost_of_its_method(name):
 def test_what_is_dealt_out_has_every_value_in_its_set_and_nothing_of_its_order():
     torch.manual_seed(0)
     values, active = torch.randn(100, 200), torch.rand(100, 200) < 0.3
-    new = dealt(values, Deal(torch.tensor(7)).order(active, ~active))
+
+    def order(seed):
+        return Deal(torch.tensor(seed)).orders({"0": (active, ~active)})["0"]
+
+    new = dealt(values, order(7))
     for chosen in (active, ~active):
         assert torch.equal(new[chosen].sort().values, values[chosen].sort().values)
         assert abs(float(torch.corrcoef(torch.stack([values[chosen], new[chosen]]))[0, 1])) < 0.04
-    again = dealt(values, Deal(torch.tensor(7)).order(active, ~active))
-    assert torch.equal(new, again) and not torch.equal(new, dealt(values, Deal(torch.tensor(8)).order(active, ~active)))
+    assert torch.equal(new, dealt(values, order(7))) and not torch.equal(new, dealt(values, order(8)))
 
 
 def test_rows_of_a_mask_keep_their_number_and_equal_rows_stay_equal():

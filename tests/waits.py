@@ -1,7 +1,7 @@
 """How often each method makes the host wait for a GPU, as a table: make waits, or python -m tests.waits [MODEL ...]
 
-The pretend device counts; no GPU is needed. What a plain step and an update of a perceptron may wait is fixed below,
-and a test enforces it: a method that is not named has none in a plain step.
+The pretend device counts; no GPU is needed. What a plain step and an update may wait is fixed below, and a test
+enforces it on a perceptron and on a deeper network: a method that is not named has none in a plain step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from tests.pretend_device import Log, pretend_device
 from tests.test_matrix import METHODS, expected_refusals, options
 
 MODELS = ("mlp", "vit", "gpt", "small_cnn")
-PLAIN = {  # of a perceptron of three layers: sizes of batches, and of groups of them, are read from the device
-    "dsc_input": 2,
+PLAIN = {  # sizes of batches, and of groups of them, are read from the device
+    "dsc_input": 2,  # one for each of its layers
     "infobatch": 1,
-    "moe": 1,  # its layers are too narrow for a grouped product, which waits for nothing
+    "moe": 1,  # where layers are too narrow for a grouped product, which waits for nothing
 }
-UPDATE = 43  # the worst of any method: set, which draws until it has found enough places; most have 1 to 4
+UPDATE = 4  # however many layers a model has
+UPDATES = {"deepr": 8}  # it decides at every step, and an update is counted with the step after it
 
 
 def made(name: str):

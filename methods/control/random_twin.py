@@ -13,7 +13,7 @@ random. Source: this project; the null hypothesis of importance. Extra cost: tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -22,27 +22,43 @@ from torch import Tensor, nn
 
 from hundredfold.methods.base import Method
 from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.execution.host import counts, numbers, sizes
 from hundredfold.methods.execution.parts import Modules, Operands, Part, Samples
 from hundredfold.methods.execution.parts.batches import SampleChoice
 from hundredfold.methods.execution.storage.selected import Choice
 from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.tools.importance import places
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import LayerView, NetView, UnitView
 
 
 class Deal:
-    """Deals values out anew within sets of entries, in an order that is the same for sets of the same size."""
+    """Deals values out anew within sets of entries, in an order that is the same for sets of the same size.
 
-    def __init__(self, seed: Tensor):
-        self.generator = torch.Generator().manual_seed(int(seed))
+    Args:
+        seed: of the order.
+        device: on which the entries lie.
+    """
 
-    def order(self, *sets: Tensor) -> Tensor:
-        """Where every entry gets its value from, long [n]; sets are bool of one size, entries of none stay."""
-        order = torch.arange(sets[0].numel())
-        for chosen in sets:
-            places = chosen.cpu().flatten().nonzero().flatten()
-            order[places] = places[torch.randperm(len(places), generator=self.generator)]
-        return order.to(sets[0].device, non_blocking=True)
+    def __init__(self, seed: Tensor, device: torch.device | str = "cpu"):
+        self.generator = torch.Generator(device).manual_seed(int(seed))
+
+    def orders(self, sets: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        """Where every entry of each layer gets its value from, long [n]; the host waits once for all layers.
+
+        Args:
+            sets: layer -> bool masks of one size each; entries of none stay.
+        """
+        known = iter(counts([mask for masks in sets.values() for mask in masks]))
+        orders = {}
+        for name, masks in sets.items():
+            order = torch.arange(masks[0].numel(), device=self.generator.device)
+            for mask, count in zip(masks, known, strict=False):
+                there = places(mask, count)
+                shuffled = torch.randperm(count, generator=self.generator, device=self.generator.device)
+                order[there] = there[shuffled]
+            orders[name] = order
+        return orders
 
     def among_nonzero(self, values: Any) -> Any:
         """Numbers, or what holds tensors of them, with the entries of every tensor that are not 0 dealt out anew."""
@@ -52,7 +68,7 @@ class Deal:
             return type(values)(self.among_nonzero(item) for item in values)
         if not torch.is_tensor(values) or not values.is_floating_point():
             return values
-        return dealt(values, self.order(values != 0))
+        return dealt(values, self.orders({"": [values != 0]})[""])
 
 
 def dealt(values: Tensor | None, order: Tensor) -> Tensor | None:
@@ -70,10 +86,11 @@ def dealt_in_rows(mask: Tensor) -> Tensor:
 
 def twin_view(net: NetView) -> NetView:
     """What a method may read, dealt out anew; `net.memory["twin"]` seeds the order."""
-    deal = Deal(net.memory["twin"])
-    orders = {name: _order(layer, deal) for name, layer in net.layers.items()}
+    deal = Deal(net.memory["twin"], net.device_generator.device)
+    orders = deal.orders({name: _sets(layer) for name, layer in net.layers.items()})
     layers = {name: _layer(layer, orders[name]) for name, layer in net.layers.items()}
-    units = {name: _unit(unit, deal) for name, unit in net.units.items()}
+    on_host = Deal(net.memory["twin"]).orders({name: _unit_sets(unit) for name, unit in net.units.items()})
+    units = {name: _unit(unit, on_host[name]) for name, unit in net.units.items()}
 
     def probe(function: Callable[[nn.Module], Any]) -> Any:
         found = net.probe(function)
@@ -84,18 +101,21 @@ def twin_view(net: NetView) -> NetView:
     return net._replace(layers=layers, stored={}, units=units, probe=probe)
 
 
-def _order(layer: LayerView, deal: Deal) -> Tensor:
+def _sets(layer: LayerView) -> tuple[Tensor, ...]:
     beside = layer.trained & ~layer.active
-    return deal.order(layer.active, beside, ~layer.active & ~beside)
+    return layer.active, beside, ~layer.active & ~beside
+
+
+def _unit_sets(unit: UnitView) -> tuple[Tensor, ...]:
+    return unit.alive & ~unit.new, unit.alive & unit.new, ~unit.alive
 
 
 def _layer(layer: LayerView, order: Tensor) -> LayerView:
     return layer._replace(**{name: dealt(getattr(layer, name), order) for name in ("weight", "grad", "grad_mean")})
 
 
-def _unit(unit: UnitView, deal: Deal) -> UnitView:
+def _unit(unit: UnitView, order: Tensor) -> UnitView:
     """Statistics of other units; none has outputs that could be folded into another's."""
-    order = deal.order(unit.alive & ~unit.new, unit.alive & unit.new, ~unit.alive)
     names = ("importance", "fires", "norm", "mean", "second", "outgoing_grad")
     found: dict[str, Any] = {name: dealt(getattr(unit, name), order) for name in names}
     return unit._replace(**found, sample=None, foldable=False)
@@ -115,27 +135,35 @@ def matched(topology: Topology | None, step: int, net: NetView) -> Topology | No
     found = topology or Topology()
     active = {name: found.active.get(name, layer.active) for name, layer in net.layers.items()}
     units = {name: found.units.get(name, unit.alive) for name, unit in net.units.items()}
-    sizes = {name: int(net.reference[name][index]) for name in (*active, *units) if name in net.reference}
-    decided = {name for name, size in sizes.items() if size >= 0}
-    active = {name: resized(mask, sizes[name], None, net) for name, mask in active.items() if name in decided}
-    alive = {name: unit.alive for name, unit in net.units.items()}
-    units = {name: resized(mask, sizes[name], alive[name], net) for name, mask in units.items() if name in decided}
-    changed = any(not torch.equal(mask, net.layers[name].active) for name, mask in active.items())
-    changed |= any(not torch.equal(mask, net.units[name].alive) for name, mask in units.items())
-    return topology if topology is None and not changed else replace(found, active=active, units=units)
+    wanted = {name: int(net.reference[name][index]) for name in (*active, *units) if name in net.reference}
+    decided = {name for name, size in wanted.items() if size >= 0}
+    active = {name: mask for name, mask in active.items() if name in decided}
+    units = {name: mask for name, mask in units.items() if name in decided}
+    free = {name: ~mask for name, mask in active.items()}
+    alive = {name: net.units[name].alive & ~mask for name, mask in units.items()}
+    active = resized(active, wanted, free, net.device_generator)
+    units = resized(units, wanted, alive, net.generator)
+    if topology is None:
+        changes = [(mask != net.layers[name].active).any() for name, mask in active.items()]
+        others = [(mask != net.units[name].alive).any() for name, mask in units.items()]
+        if not any(numbers(changes) + numbers(others)):
+            return None
+    return replace(found, active=active, units=units)
 
 
-def resized(mask: Tensor, count: int, among: Tensor | None, net: NetView) -> Tensor:
-    """A mask of `count` entries: entries leave it, or join it from `among`, at random."""
-    missing = count - int(mask.sum())
-    if missing == 0:
-        return mask
-    free = mask if missing < 0 else ~mask if among is None else among & ~mask
-    places = free.flatten().nonzero().flatten()
-    drawn = places[torch.randperm(len(places), generator=net.generator)[: abs(missing)].to(places.device)]
-    changed = mask.flatten().clone()
-    changed[drawn] = missing > 0
-    return changed.view_as(mask)
+def resized(
+    masks: Mapping[str, Tensor], wanted: Mapping[str, int], among: Mapping[str, Tensor], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Masks of as many entries as are wanted: entries leave them, or join them from `among`, at random."""
+    present, free = (sizes(each) for each in (masks, among))
+    found = {}
+    for name, mask in masks.items():
+        missing = wanted[name] - present[name]
+        pool, size = (among[name], free[name]) if missing > 0 else (mask, present[name])
+        order = torch.randperm(size, generator=generator, device=generator.device)
+        drawn = places(pool, size)[order[: abs(missing)]]
+        found[name] = mask.flatten().index_fill(0, drawn, missing > 0).view_as(mask)
+    return found
 
 
 @dataclass(frozen=True)

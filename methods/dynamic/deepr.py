@@ -15,10 +15,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.execution.parts import Part, Weights
 from hundredfold.methods.options import Strength, Within
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.methods.tools.importance import random_scores, some
+from hundredfold.methods.tools.importance import draw_beside, places, random_scores
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import NetView
 
@@ -52,16 +53,23 @@ class Deepr(RandomErk):
         return Topology(super().init_topology(net).active, memory=signs)
 
     def update_topology(self, step: int, net: NetView) -> Topology:
-        active, values = {}, {}
-        for name, layer in net.layers.items():
-            sign = net.memory[f"sign.{name}"].flatten()
-            alive, value = layer.active.flatten().clone(), layer.weight.flatten().clone()
-            there = alive.nonzero().flatten()
-            noise = torch.randn(len(there), generator=net.generator).to(value)
+        signs, values, alive, survives = {}, {}, {}, {}
+        for name, count in sizes({name: layer.active for name, layer in net.layers.items()}).items():
+            layer = net.layers[name]
+            signs[name], values[name] = net.memory[f"sign.{name}"].flatten(), layer.weight.flatten().clone()
+            there, sign, value = places(layer.active, count), signs[name], values[name]
+            noise = torch.randn(count, generator=net.device_generator, device=value.device, dtype=value.dtype)
             theta = sign[there] * value[there] + net.learning_rate * self.noise * noise
-            alive[there] = survives = theta > 0
-            value[there] = sign[there] * theta.clamp(min=0)
-            born = some(~alive, len(there) - int(survives.sum()), net.generator)
-            alive[born], value[born] = True, self.newborn * sign[born]
-            active[name], values[name] = alive.view_as(layer.weight), value.view_as(layer.weight)
-        return Topology(active, values=values)
+            value[there], survives[name] = sign[there] * theta.clamp(min=0), theta > 0
+            alive[name] = there
+        left = sizes(survives)
+        totals = {name: len(value) for name, value in values.items()}
+        deaths = {name: len(alive[name]) - count for name, count in left.items()}
+        alive = {name: alive[name][places(survives[name], count)] for name, count in left.items()}
+        born = draw_beside(alive, totals, deaths, net.device_generator)
+        active = {}
+        for name, value in values.items():
+            value[born[name]] = self.newborn * signs[name][born[name]]
+            mask = torch.zeros_like(value, dtype=torch.bool).index_fill_(0, torch.cat([alive[name], born[name]]), True)
+            active[name] = mask.view_as(net.layers[name].weight)
+        return Topology(active, values={name: value.view_as(active[name]) for name, value in values.items()})

@@ -5,6 +5,7 @@ cosine annealing, new weights zero, every interval) where the original drops by 
 A weight dropped and drawn again at once keeps its value. Extra cost: sorting the weights at update steps.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,28 +16,27 @@ from torch import Tensor
 from hundredfold.methods.execution.host import counts, sizes
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.methods.tools.importance import random_scores, top
+from hundredfold.methods.tools.importance import draw_beside, places, random_scores, top
 from hundredfold.methods.tools.schedules import cosine, progress
 from hundredfold.methods.topology import Topology, UpdateSchedule
 from hundredfold.methods.views import LayerView, NetView, StoredView
 
 
-def exchange(weights: StoredView, fraction: float, generator: torch.Generator) -> Tensor:
-    """Positions after a fraction of the smallest weights has left and as many others have come at random, long [n].
+def exchange(weights: Mapping[str, StoredView], fraction: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Positions of each layer after a fraction of the smallest weights has left and as many others have come, long [n].
 
-    Draws with rejection, so that nothing has the size of the matrix.
+    Those that come are drawn, so that nothing has the size of a layer.
+
+    Args:
+        generator: on the device of the weights.
     """
-    total = weights.shape[0] * weights.shape[1]
-    count = len(weights.positions)
-    kept = weights.positions[top(weights.values.abs(), count - int(fraction * count))]
-    missing = count - len(kept)
-    grown = kept[:0]
-    while len(grown) < missing:
-        draw = torch.randint(total, (2 * missing + 16,), generator=generator).unique()
-        draw = draw[torch.randperm(len(draw), generator=generator)].to(kept.device, non_blocking=True)
-        fresh = draw[~torch.isin(draw, torch.cat([kept, grown]), assume_unique=True)]
-        grown = torch.cat([grown, fresh])[:missing]
-    return torch.cat([kept, grown])
+    kept, missing = {}, {}
+    for name, layer in weights.items():
+        missing[name] = int(fraction * len(layer.positions))
+        stay = len(layer.positions) - missing[name]
+        kept[name] = layer.positions[places(top(layer.values.abs(), stay), stay)]
+    born = draw_beside(kept, {name: math.prod(layer.shape) for name, layer in weights.items()}, missing, generator)
+    return {name: torch.cat([kept[name], born[name]]) for name in weights}
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,24 @@ class Set(RandomErk):
         return [layer.active & (layer.weight >= 0), layer.active & (layer.weight < 0)]
 
     @staticmethod
-    def _exchanged(name: str, fraction: float, net: NetView) -> Tensor:
-        """The same draw however a layer is stored, long [n] or bool [O, I]."""
-        if name in net.stored:
-            return exchange(net.stored[name], fraction, net.generator)
-        layer = net.layers[name]
-        positions = layer.active.flatten().nonzero().flatten()
-        weights = StoredView(tuple(layer.weight.shape), positions, layer.weight.flatten()[positions])
-        active = torch.zeros_like(layer.active)
-        active.view(-1)[exchange(weights, fraction, net.generator)] = True
-        return active
+    def _exchanged(fraction: float, net: NetView) -> dict[str, Tensor]:
+        """The same draw however a layer is stored: long [n] of a stored one, bool [O, I] of one under a mask."""
+        weights = dict(net.stored)
+        masks = {name: net.layers[name].active for name in net.layers if name not in weights}
+        for name, count in sizes(masks).items():
+            positions = places(masks[name], count)
+            weights[name] = StoredView(
+                tuple(masks[name].shape), positions, net.layers[name].weight.flatten()[positions]
+            )
+        after = exchange({name: weights[name] for name in net.layers}, fraction, net.device_generator)
+        filled = {name: torch.zeros_like(mask).flatten().index_fill_(0, after[name], True).view_as(mask)
+                  for name, mask in masks.items()}
+        return after | filled
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         fraction = self.fraction_at(step, net.total_steps)
         if self._chooses_at_random:
-            return Topology({name: self._exchanged(name, fraction, net) for name in net.layers})
+            return Topology(self._exchanged(fraction, net))
         kept, active = self.kept(net.layers, fraction), {}
         for name, missing in sizes({name: net.layers[name].active & ~mask for name, mask in kept.items()}).items():
             born = self.grow_score(net.layers[name], net).masked_fill(kept[name], -1)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.dynamic.rigl import Rigl
+from hundredfold.methods.execution.host import sizes
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.tools.allocation import allocate
 from hundredfold.methods.tools.importance import random_scores, top
@@ -63,26 +64,30 @@ class Srigl(Rigl):
         """
         fan_in = inputs if self.dense_fan_in else count // len(salient)
         most = salient.sort(descending=True).values
-        return salient >= min(max(1, int(self.min_salient * fan_in)), int(most[max(1, -(-count // inputs)) - 1]))
+        return salient >= most[max(1, -(-count // inputs)) - 1].clamp(max=max(1, int(self.min_salient * fan_in)))
 
     def update_topology(self, step: int, net: NetView) -> Topology:
         counts = allocate(net.shapes, self.density, self.distribution)
-        fraction, active = self.fraction_at(step, net.total_steps), {}
-        last = list(net.layers)[-1]
+        fraction = self.fraction_at(step, net.total_steps)
+        totals = sizes({name: layer.active for name, layer in net.layers.items()})
+        dropped = {name: int(fraction * total) for name, total in totals.items()}
+        kept, alive = {}, {}
+        judged = list(net.layers)[:-1] if self.min_salient else []
         for name, layer in net.layers.items():
-            total = int(layer.active.sum())
-            num_dropped = int(fraction * total)
+            kept[name] = top(layer.weight.abs().masked_fill(~layer.active, -1), totals[name] - dropped[name])
+            alive[name] = torch.ones_like(layer.active[:, 0])
+            if name in judged:
+                salient = (kept[name] | top(layer.grad.abs(), dropped[name])).sum(1)
+                alive[name] = self.living(salient, layer.weight.shape[1], counts[name])
+        survivors = {name: net.layers[name].active & mask[:, None] for name, mask in alive.items()}
+        living, surviving = (sizes(masks) for masks in (alive, survivors))
+        active = {}
+        for name, layer in net.layers.items():
             magnitude, gradient = layer.weight.abs(), layer.grad.abs()
-            kept = top(magnitude.masked_fill(~layer.active, -1), total - num_dropped)
-            alive = torch.ones_like(layer.active[:, 0])
-            if name != last and self.min_salient:
-                salient = (kept | top(gradient, num_dropped)).sum(1)
-                alive = self.living(salient, layer.weight.shape[1], counts[name])
-                survivors = layer.active & alive[:, None]
-                count = min(total - num_dropped, int(survivors.sum()))
-                kept = top(magnitude.masked_fill(~survivors, -1), count)
-            width = max(1, counts[name] // int(alive.sum()))
-            order = torch.where(kept, 2 + magnitude / magnitude.max().clamp(min=1e-30), 0)
-            order = torch.where(kept, order, gradient / gradient.max().clamp(min=1e-30))
-            active[name] = row_top(order, width) & alive[:, None]
+            if name in judged:
+                count = min(totals[name] - dropped[name], surviving[name])
+                kept[name] = top(magnitude.masked_fill(~survivors[name], -1), count)
+            order = torch.where(kept[name], 2 + magnitude / magnitude.max().clamp(min=1e-30), 0)
+            order = torch.where(kept[name], order, gradient / gradient.max().clamp(min=1e-30))
+            active[name] = row_top(order, max(1, counts[name] // living[name])) & alive[name][:, None]
         return Topology(active)

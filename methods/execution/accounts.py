@@ -72,17 +72,18 @@ class Accounts:
         context, model = self.context, self.context.model
         devices = sorted({p.device for p in model.parameters() if p.device.type == "cuda"}, key=str)
         running = [(b, b.clone()) for b in model.buffers() if b.dtype is not torch.bool]  # statistics of norms
-        state, context.counting = context.generator.get_state(), True
+        states, context.counting = [generator.get_state() for generator in context.generators], True
         for part in context.parts:
             part.unwatch()
             part.begin_count()
         with torch.random.fork_rng(devices):
             executed = executed_flops(forward_backward)
-        skipped = sum(part.end_count() for part in context.parts)
+        skipped = float(sum(part.end_count() for part in context.parts))
         with torch.no_grad():
             for buffer, value in running:
                 buffer.copy_(value)
-        context.generator.set_state(state)
+        for generator, state in zip(context.generators, states, strict=True):
+            generator.set_state(state)
         for parameter in model.parameters():
             parameter.grad = None
         context.counting = False

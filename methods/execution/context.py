@@ -20,6 +20,7 @@ class Context:
     """Shared by the session and its parts; every field is read by more than one of them.
 
     Attributes:
+        generator: on the CPU; `device_generator` is on the model's device.
         seed: of what a method adds to the model.
         storage: of weights that do not exist; see `storage.choice`.
         units: unit groups by name, where the caller gave them.
@@ -34,6 +35,7 @@ class Context:
     optimizer: torch.optim.Optimizer
     total_steps: int
     generator: torch.Generator
+    device_generator: torch.Generator
     loss: Callable[[nn.Module, Tensor, Tensor, str], Tensor]
     training: Batch | None
     storage: str
@@ -50,6 +52,11 @@ class Context:
     reference: Mapping[str, Tensor] = field(default_factory=dict)  # what the methods read of another run
     parts: list[Any] = field(default_factory=list)  # of every method, in the order of their hooks
     objective: Callable[[], Tensor] | None = None  # the loss of `batch`; None for its mean
+
+    @property
+    def generators(self) -> tuple[torch.Generator, torch.Generator]:
+        """Both streams that methods draw from."""
+        return self.generator, self.device_generator
 
     def part(self, kind: type[P]) -> P | None:
         """The part of a kind; None where no method has one."""

@@ -16,15 +16,17 @@ from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 from hundredfold.methods.products import Product, Selection
 
 
-def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Selection) -> float:
+def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Selection) -> float | Tensor:
     """2 x the number of scalar multiplications between selected entries that feed selected outputs.
 
     Without an out-mask 2 * sum_i colsum(left)_i * rowsum(right)_i, with only an out-mask 2 * inner * nnz(out);
-    in general by the product of the masks.
+    with an out-mask and one other by row sums too, in general by the product of the masks.
 
     Args:
         left, right: the factors as they are stored (see `Product`).
         selection: boolean masks that broadcast against left, right and the result.
+    Returns:
+        A number, or a tensor of one where a mask lies on an accelerator, which is not waited for.
     """
     inner_left = 0 if product is Product.WEIGHT_GRAD else 1
     inner_right = 1 if product is Product.FORWARD else 0
@@ -32,21 +34,29 @@ def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Select
     if selection.out is None:
         counts = []
         for mask, factor, inner in ((selection.left, left, inner_left), (selection.right, right, inner_right)):
-            if mask is None:
-                counts.append(torch.full((factor.shape[inner],), float(factor.shape[1 - inner])))
-            else:
-                counts.append(mask.expand(factor.shape).sum(1 - inner).double().cpu())
-        return 2.0 * float((counts[0].double() * counts[1].double()).sum())
+            others = factor.shape[1 - inner]
+            counts.append(others if mask is None else mask.expand(factor.shape).sum(1 - inner).double())
+        if selection.left is None and selection.right is None:
+            return 2.0 * left.shape[inner_left] * counts[0] * counts[1]
+        return _number(2.0 * (counts[0] * counts[1]).sum())
     out = selection.out.expand(rows, columns)
     if selection.left is None and selection.right is None:
-        return 2.0 * left.shape[inner_left] * float(out.sum())
+        return _number(2.0 * left.shape[inner_left] * out.sum().double())
+    if selection.right is None:
+        return _number(2.0 * (selection.left.expand(left.shape).sum(inner_left) * out.sum(1)).sum().double())
+    if selection.left is None:
+        return _number(2.0 * (selection.right.expand(right.shape).sum(inner_right) * out.sum(0)).sum().double())
     lhs, rhs = (  # in numpy: a counter that watches torch must not take this product for one of the step's
-        np.ones(factor.shape, np.float32) if mask is None else mask.expand(factor.shape).float().cpu().numpy()
+        mask.expand(factor.shape).float().cpu().numpy()
         for mask, factor in ((selection.left, left), (selection.right, right))
     )
     lhs = lhs.T if inner_left == 0 else lhs
     rhs = rhs.T if inner_right == 1 else rhs
     return 2.0 * float((lhs @ rhs)[out.cpu().numpy()].sum(dtype=np.float64))
+
+
+def _number(value: Tensor) -> float | Tensor:
+    return value.item() if value.device.type == "cpu" else value
 
 
 @register_flop_formula(torch.ops.aten._grouped_mm)

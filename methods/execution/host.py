@@ -21,3 +21,12 @@ def sizes(masks: Mapping[str, Tensor]) -> dict[str, int]:
 def numbers(values: Sequence[Tensor]) -> list:
     """Tensors of one number each, of one type and device, as numbers."""
     return torch.stack(list(values)).tolist() if values else []
+
+
+def fetched(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of one device, on the CPU; those that lie there already are not copied."""
+    if not tensors or tensors[0].device.type == "cpu":
+        return list(tensors)
+    whole = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
+    parts = whole.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]

@@ -89,11 +89,12 @@ class Session(Answers):
         check_storage(storage, method.name(), self.parts)
         check_ranks(ranks.count(), storage, method.name(), self.parts)
         generator = torch.Generator().manual_seed(seed)
+        drawn = int(torch.randint(2**62, (), generator=generator))
+        on_device = torch.Generator(next(model.parameters()).device).manual_seed(drawn + 1)
         self.context = context = Context(
-            model, optimizer, total_steps, generator, loss, training, storage, units, selecting, parts=self.parts,
-            reference=self.reference,
+            model, optimizer, total_steps, generator, on_device, loss, training, storage, units, selecting, seed=drawn,
+            parts=self.parts, reference=self.reference,
         )  # fmt: skip
-        context.seed = int(torch.randint(2**62, (), generator=generator))
         self._gradients_read = False
         for part in self.parts:
             if isinstance(part, Modules):
@@ -257,6 +258,7 @@ class Session(Answers):
             blocks=context.blocks or tuple(self.accounts.prunable),
             stem=find_stem(context.model, context.blocks),
             generator=context.generator,
+            device_generator=context.device_generator,
             total_steps=context.total_steps,
             learning_rate=float(context.optimizer.param_groups[0]["lr"]),
             reference=self.reference,
@@ -291,7 +293,7 @@ class Session(Answers):
             "num_updates": self.num_updates,
             "counts": {name: torch.tensor(sizes) for name, sizes in self.counts.items()},
             "selection_flops": self.context.selection_flops,
-            "generator": self.context.generator.get_state(),
+            "generators": [generator.get_state() for generator in self.context.generators],
             "memories": [dict(member.memory) for member in self.members],
             "parts": [part.state_dict() for part in self.parts],
             "accounts": self.accounts.state_dict(),
@@ -305,7 +307,8 @@ class Session(Answers):
         context.step, self.version, self.num_updates = state["step"], state["version"], state["num_updates"]
         self.counts = {name: sizes.tolist() for name, sizes in state["counts"].items()}
         context.selection_flops = state["selection_flops"]
-        context.generator.set_state(state["generator"].cpu())
+        for generator, own in zip(context.generators, state["generators"], strict=True):
+            generator.set_state(own.cpu())
         for member, memory in zip(self.members, state["memories"], strict=True):
             member.memory.clear()
             member.memory.update(moved(memory, device))

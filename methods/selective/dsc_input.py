@@ -118,7 +118,8 @@ class Blocks(nn.Module):
     def _places(self, chosen: Tensor) -> tuple[Tensor, Tensor, int]:
         """Of every chosen (row, part): the row, its place among the padded rows of the parts, and rows of a part."""
         flat = chosen.flatten()
-        load = torch.bincount(flat, minlength=self.count)
+        ones = torch.ones_like(flat)
+        load = flat.new_zeros(self.count).scatter_add_(0, flat, ones)  # no bincount, for whose size the host waits
         if self.training:
             self.evening += self.method.balance * torch.sign(load.float().mean() - load)
         order = flat.argsort(stable=True)

@@ -35,6 +35,6 @@ class Infobatch(Method):
         if step >= self.until * total:
             return None
         learned = losses < losses.nanmean()  # an unknown loss compares false: never dropped
-        draw = torch.rand(len(losses), generator=generator).to(losses.device, non_blocking=True)
+        draw = torch.rand(len(losses), generator=generator, device=generator.device)
         weights = torch.where(learned, 1 / (1 - self.ratio), 1.0)
         return weights.masked_fill(learned & (draw < self.ratio), 0.0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.base import Diverged
+from hundredfold.methods.execution.host import numbers
 
 
 def top(scores: Tensor, count: int) -> Tensor:
@@ -37,28 +38,57 @@ def top_global(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-def some(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Positions of `count` true entries, all sets of so many equally likely; of all of them where there are fewer.
+def places(mask: Tensor, count: int) -> Tensor:
+    """Positions of the true entries of a mask, long [count] ascending, where their number is known."""
+    return mask.flatten().nonzero_static(size=count).flatten()
 
-    Few of many are drawn and not sorted for: the cost goes with `count`.
+
+def draw_beside(
+    taken: Mapping[str, Tensor], totals: Mapping[str, int], counts: Mapping[str, int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Positions of each layer beside those that are taken, all sets of so many equally likely; of all, if fewer.
+
+    They are drawn and thrown away where they are taken or drawn before, so that nothing has the size of a layer as long
+    as there is room. The host waits once for all layers, and again for those where the draws did not suffice.
 
     Args:
-        available: bool [N].
+        taken: layer -> positions, long [n] ascending.
+        totals: layer -> positions that there are.
+        counts: layer -> positions to draw.
+        generator: on the device of the positions.
     """
-    if 4 * count > int(available.sum()):
-        positions = available.nonzero().flatten()
-        return positions[_shuffled(len(positions), count, positions.device, generator)]
-    chosen = torch.empty(0, dtype=torch.long, device=available.device)
-    while len(chosen) < count:
-        drawn = torch.randint(len(available), (2 * count + 8,), generator=generator)
-        drawn = drawn.to(available.device, non_blocking=True)
-        chosen = torch.cat([chosen, drawn[available[drawn]]]).unique()
-    return chosen[_shuffled(len(chosen), count, chosen.device, generator)]
+    wanted = {name: min(count, totals[name] - len(taken[name])) for name, count in counts.items()}
+    found: dict[str, Tensor] = {}
+    todo, more = list(counts), 1
+    while todo:
+        tried = {name: _draw(taken[name], totals[name], wanted[name], more, generator) for name in todo}
+        enough = numbers([free >= wanted[name] for name, (_, free) in tried.items()])
+        found |= {name: positions for name, (positions, _) in tried.items()}
+        todo, more = [name for name, done in zip(todo, enough, strict=True) if not done], 2 * more
+    return found
 
 
-def _shuffled(total: int, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
-    """The first of so many numbers in a random order, on a device."""
-    return torch.randperm(total, generator=generator)[:count].to(device, non_blocking=True)
+def _draw(taken: Tensor, total: int, count: int, more: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Free positions in random order, long [count], and how many draws were of use; if too few, others fill up."""
+    room = max(total - len(taken), 1)
+    draws = more * (3 * count * total // (2 * room) + 16)
+    if 2 * draws > total:
+        drawn = torch.randperm(total, generator=generator, device=generator.device)
+        free = ~_among(drawn, taken)
+    else:
+        drawn = torch.randint(total, (draws,), generator=generator, device=generator.device)
+        ordered, order = drawn.sort(stable=True)
+        first = torch.ones_like(drawn, dtype=torch.bool)
+        first[order[1:]] = ordered[1:] != ordered[:-1]
+        free = first & ~_among(drawn, taken)
+    return drawn[places(free, count)], free.sum()
+
+
+def _among(values: Tensor, ascending: Tensor) -> Tensor:
+    """Whether each value is one of others, bool [n]."""
+    if not len(ascending):
+        return torch.zeros_like(values, dtype=torch.bool)
+    return ascending[torch.searchsorted(ascending, values).clamp(max=len(ascending) - 1)] == values
 
 
 def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -108,7 +108,7 @@ def find_fold(unit: UnitView, constant: float, duplicate: float) -> tuple[Fold, 
         fold.constant[flat] = unit.mean[flat]
     order = known.nonzero().flatten()
     order = order[unit.importance[order].argsort(descending=True, stable=True)]
-    outputs = unit.sample.cpu()[:, order]
+    outputs = unit.sample[:, order]
     norms = outputs.norm(dim=0)
     gram = outputs.T @ outputs
     cosines = gram / (norms[:, None] * norms[None, :]).clamp(min=1e-12)

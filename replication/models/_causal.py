@@ -26,6 +26,20 @@ class CausalLM(nn.Module):
         return self.lm_head(output[0][:, -1]), output.past_key_values
 
 
+def causal_attention():
+    """Name of PyTorch's fused attention without a mask, for `attn_implementation`.
+
+    Under the name "sdpa" transformers asks at every pass whether a batch holds several packed texts, for which the host
+    waits, and a compiler cannot know the answer and gets a mask, with which no fused kernel for causal attention runs.
+    A text of ours begins with its window.
+    """
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register("causal", sdpa_attention_forward)
+    return "causal"
+
+
 def fresh_linear(inputs, outputs, bias, std):
     """Make a linear layer as transformers initialises one: normal weights of deviation `std`, zero bias."""
     layer = nn.Linear(inputs, outputs, bias=bias)

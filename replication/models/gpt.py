@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hundredfold.methods.options import Count, Probability
-from hundredfold.replication.models._causal import CausalLM, fresh_linear, replace_conv1d, state_from_gpt2
+from hundredfold.replication.models._causal import (
+    CausalLM,
+    causal_attention,
+    fresh_linear,
+    replace_conv1d,
+    state_from_gpt2,
+)
 from hundredfold.replication.models.base import Deviation, Model, scaled, scaled_neurons
 from hundredfold.replication.pretrained import load_weights
 
@@ -70,7 +76,7 @@ class Gpt(Model):
             use_cache=False,
             bos_token_id=None,
             eos_token_id=None,
-            attn_implementation="sdpa",
+            attn_implementation=causal_attention(),
         )
         network = GPT2LMHeadModel(config)
         replace_conv1d(network)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hundredfold.methods.options import Count
-from hundredfold.replication.models._causal import CausalLM, fresh_linear, state_from_llama
+from hundredfold.replication.models._causal import CausalLM, causal_attention, fresh_linear, state_from_llama
 from hundredfold.replication.models.base import Deviation, Model, scaled, scaled_neurons
 from hundredfold.replication.pretrained import load_weights
 
@@ -75,7 +75,7 @@ class Llama(Model):
             use_cache=False,
             bos_token_id=None,
             eos_token_id=None,
-            attn_implementation="sdpa",
+            attn_implementation=causal_attention(),
         )
         network = LlamaForCausalLM(config)
         groups = scaled(self.groups, width)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from torch import Tensor
+
 from hundredfold.methods.execution.context import Context
 from hundredfold.methods.topology import Topology
 
@@ -107,7 +109,7 @@ class Part:
     def recount(self) -> None:
         """Compute again what `before_forward` did, for the step that is counted."""
 
-    def end_count(self) -> float:
+    def end_count(self) -> float | Tensor:
         """FLOPs of the counted step that an ideal kernel would not run."""
         return 0.0
 

@@ -54,7 +54,7 @@ class Samples(Part):
     """The examples that are trained on.
 
     Args:
-        choose: (step, total, losses [B], generator) -> weight of every example of the batch, [B]; 0 is not computed,
+        choose: (step, total, losses [B], the device's generator) -> weight of every example, [B]; 0 is not computed,
             None trains all alike. The step's loss is the sum of weight x loss over B. Losses that were never seen are
             NaN, unknown ones 0.
         losses: which ones `choose` gets.
@@ -95,7 +95,7 @@ class Samples(Part):
 
     def before_forward(self) -> None:
         context, batch = self.context, self.context.batch
-        weights = self.choose(context.step, context.total_steps, self._known_losses(), context.generator)
+        weights = self.choose(context.step, context.total_steps, self._known_losses(), context.device_generator)
         self.weights = None
         if self.method.outcome:
             alike = torch.full((len(batch.inputs),), torch.nan, device=batch.inputs.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from hundredfold.methods.execution.context import Context
 from hundredfold.methods.execution.kernels.gathered import Gathered
@@ -81,7 +81,7 @@ class Operands(Part):
         for layer in self._own.values():
             layer.skipped = 0.0
 
-    def end_count(self) -> float:
+    def end_count(self) -> float | Tensor:
         excess = 0.0
         for layer in self._own.values():
             excess += layer.skipped

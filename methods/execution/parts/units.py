@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from hundredfold.methods.execution.context import Context
 from hundredfold.methods.execution.parts.base import Decider, Part
 from hundredfold.methods.execution.units.groups import find_units
@@ -101,9 +103,11 @@ class Units(Part):
         }
 
     def view(self) -> dict[str, Any]:
-        return {"units": {name: self._view_of(name) for name in self.store.groups}}
+        self.observer.settle()
+        norms, grads = self.store.norms(), self.store.outgoing_grads()
+        return {"units": {name: self._view_of(name, norms[name], grads[name]) for name in self.store.groups}}
 
-    def _view_of(self, name: str) -> UnitView:
+    def _view_of(self, name: str, norm: Tensor, outgoing_grad: Tensor) -> UnitView:
         group, store, statistics = self.store.groups[name], self.store, self.observer.statistics[name]
         neuron = group.kind == "neuron"
         return UnitView(
@@ -112,14 +116,14 @@ class Units(Part):
             alive=store.alive[name],
             ever=store.ever[name],
             new=store.new[name],
-            norm=store.norm(name),
+            norm=norm,
             observed=statistics.observed,
             importance=statistics.corrected("importance"),
             fires=statistics.corrected("fires"),
             mean=statistics.corrected("mean") if neuron else None,
             second=statistics.corrected("second") if neuron else None,
             sample=self.observer.sample(name) if neuron else None,
-            outgoing_grad=store.outgoing_grad(name),
+            outgoing_grad=outgoing_grad,
             foldable=neuron and self.context.model.get_submodule(group.reads).bias is not None,
         )
 

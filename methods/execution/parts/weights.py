@@ -141,7 +141,7 @@ class Weights(Part):
         for layer in self.layers.values():
             layer.skipped = 0.0
 
-    def end_count(self) -> float:
+    def end_count(self) -> float | Tensor:
         excess = 0.0
         for layer in self.layers.values():
             excess += layer.skipped

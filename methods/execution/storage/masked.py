@@ -54,7 +54,7 @@ class MaskedWeight(nn.Module):
     def _init_masks(self, name: str, keeps: bool) -> None:
         self.name, self.keeps, self.wants_dense_grad = name, keeps, False
         self.tokens: int | None = None
-        self.skipped: float | None = None
+        self.skipped: float | Tensor | None = None
         self.sizes: tuple[int, int] | None = None
         for mask in STRUCTURE:
             self.register_buffer(mask, None)

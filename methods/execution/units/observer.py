@@ -1,7 +1,8 @@
 """Watches the outputs of unit groups in the training step itself: no forward or backward pass of its own.
 
 On an observed step one hook per group sees the units' output h [T, n] on its way into the layer that reads it, and
-the loss's gradient with respect to it on the way back. Everything is kept in the coordinates of the full model.
+the loss's gradient with respect to it on the way back. What was seen stays on the device until somebody asks; the host
+then waits once for all of it. Everything is kept in the coordinates of the full model.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from hundredfold.methods.execution import ranks
+from hundredfold.methods.execution.host import fetched
 from hundredfold.methods.execution.units.groups import UnitGroup
 from hundredfold.methods.execution.units.store import UnitStore
 
 DECAY = 0.9
+AVERAGES = ("importance", "fires", "mean", "second")
 MAX_TOKENS = 256  # tokens of a batch that are looked at; more cost time and change the averages little
 
 
@@ -34,9 +37,10 @@ class UnitStatistics:
     def empty(cls, size: int) -> UnitStatistics:
         return cls(torch.zeros(size, dtype=torch.long), *[torch.zeros(size) for _ in range(4)])
 
-    def update(self, ids: Tensor, **values: Tensor) -> None:
+    def update(self, ids: Tensor, values: Tensor) -> None:
+        """Take one observation: of the units `ids` [m] their values of AVERAGES, [4, m]."""
         self.observed[ids] += 1
-        for name, value in zip(values, torch.stack([value.float() for value in values.values()]).cpu(), strict=True):
+        for name, value in zip(AVERAGES, values, strict=True):
             average = getattr(self, name)
             average[ids] = DECAY * average[ids] + (1 - DECAY) * value
 
@@ -52,6 +56,8 @@ class Observer:
         self.model, self.store, self.groups = model, store, store.groups
         self.statistics = {name: UnitStatistics.empty(group.size) for name, group in self.groups.items()}
         self.samples: dict[str, tuple[Tensor, Tensor]] = {}  # group -> (unit ids [m], outputs [T, m])
+        self._seen: list[tuple[str, Tensor, Tensor]] = []  # (group, unit ids [m], averages of one step [4, m])
+        self._sampled: dict[str, tuple[Tensor, Tensor]] = {}  # the last samples, on the device
         self._handles: list = []
 
     def start(self) -> None:
@@ -64,17 +70,27 @@ class Observer:
             handle.remove()
         self._handles.clear()
 
+    def settle(self) -> None:
+        """Fetch what was seen, and bring the averages up to date."""
+        tensors = [values for _, _, values in self._seen] + [outputs for _, outputs in self._sampled.values()]
+        found = fetched(tensors)
+        for (name, ids, _), values in zip(self._seen, found[: len(self._seen)], strict=True):
+            self.statistics[name].update(ids, values)
+        for (name, (ids, _)), outputs in zip(self._sampled.items(), found[len(self._seen) :], strict=True):
+            self.samples[name] = (ids, outputs)
+        self._seen.clear(), self._sampled.clear()
+
     def pool(self) -> None:
         """Average the statistics over all ranks.
 
         Means of shares are means of the batch; importance is larger by the number of ranks, for all units alike, since
         a gradient belongs to the mean loss of a share.
         """
-        averages = [f.name for f in fields(UnitStatistics) if f.name != "observed"]
-        ranks.average(getattr(values, name) for values in self.statistics.values() for name in averages)
+        self.settle()
+        ranks.average(getattr(values, name) for values in self.statistics.values() for name in AVERAGES)
 
     def sample(self, name: str) -> Tensor | None:
-        """Outputs of the last observed tokens, [T, n]; 0 where a unit did not exist; None for heads."""
+        """Outputs of the last observed tokens, [T, n] on the CPU; 0 where a unit did not exist; None for heads."""
         if name not in self.samples:
             return None
         ids, outputs = self.samples[name]
@@ -83,6 +99,7 @@ class Observer:
         return full
 
     def state_dict(self) -> dict:
+        self.settle()
         return {
             name: {f.name: getattr(values, f.name) for f in fields(values)}
             for name, values in self.statistics.items()
@@ -108,12 +125,9 @@ class Observer:
             h, grad = (t.reshape(-1, t.shape[-1] // group.width, group.width)[:MAX_TOKENS] for t in (h, grad))
         if not self.store.compact:
             h, grad = h[:, ids], grad[:, ids]
-        self.statistics[name].update(
-            ids,
-            importance=(h * grad).sum(2).abs().mean(0),
-            fires=(h != 0).float().mean((0, 2)) if image else (h != 0).any(2).float().mean(0),
-            mean=h.mean((0, 2)),
-            second=h.square().mean((0, 2)),
-        )
+        importance = (h * grad).sum(2).abs().mean(0)
+        fires = (h != 0).float().mean((0, 2)) if image else (h != 0).any(2).float().mean(0)
+        averages = [importance, fires, h.mean((0, 2)), h.square().mean((0, 2))]
+        self._seen.append((name, ids, torch.stack([average.float() for average in averages])))
         if group.width == 1 and not image:
-            self.samples[name] = (ids, h[:, :, 0].clone())
+            self._sampled[name] = (ids, h[:, :, 0].clone())

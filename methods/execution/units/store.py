@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hundredfold.methods.execution.host import fetched
 from hundredfold.methods.execution.prunable import is_conv1d
 from hundredfold.methods.execution.units.groups import Axis, UnitGroup
 from hundredfold.methods.topology import Fold
@@ -83,28 +84,32 @@ class UnitStore:
         live = [math.prod(len(entries) for entries in self.live[key]) for key in stored]
         return sum(full.numel() for full in stored.values()) - sum(live)
 
-    def outgoing_grad(self, name: str) -> Tensor:
-        """Norm of the gradient of each unit's outgoing weights, [n] on the CPU; 0 for units that do not exist."""
-        group, alive = self.groups[name], self.alive[name]
-        grad = self.model.get_submodule(group.reads).weight.grad
-        norms = torch.zeros(group.size)
-        if grad is not None:
-            columns = grad.square().transpose(0, self._reading(group).dim).flatten(1).sum(1)
-            squares = columns.view(-1, group.width).sum(1).sqrt().cpu()
-            norms[alive] = squares if self.compact else squares[alive]
-        return norms
+    def outgoing_grads(self) -> dict[str, Tensor]:
+        """Group -> norm of the gradient of each unit's outgoing weights, [n] on the CPU; 0 where it does not exist."""
+        found = {name: torch.zeros(group.size) for name, group in self.groups.items()}
+        grads = {name: self.model.get_submodule(group.reads).weight.grad for name, group in self.groups.items()}
+        squares = {}
+        for name, grad in grads.items():
+            if grad is not None:
+                columns = grad.square().transpose(0, self._reading(self.groups[name]).dim).flatten(1).sum(1)
+                squares[name] = columns.view(-1, self.groups[name].width).sum(1).sqrt()
+        for name, norms in zip(squares, fetched(list(squares.values())), strict=True):
+            alive = self.alive[name]
+            found[name][alive] = norms if self.compact else norms[alive]
+        return found
 
     @torch.no_grad()
-    def norm(self, name: str) -> Tensor:
-        """Euclidean norm of the weights of each unit, [n] on the CPU; 0 for units that do not exist."""
-        squares = torch.zeros(self.groups[name].size)
-        for axis in self._weight_axes(name):
-            entries = self._tensor(axis).square().transpose(0, axis.dim).flatten(1).sum(1).cpu()
+    def norms(self) -> dict[str, Tensor]:
+        """Group -> Euclidean norm of the weights of each unit, [n] on the CPU; 0 for units that do not exist."""
+        axes = [(name, axis) for name in self.groups for axis in self._weight_axes(name)]
+        sums = [self._tensor(axis).square().transpose(0, axis.dim).flatten(1).sum(1) for _, axis in axes]
+        squares = {name: torch.zeros(group.size) for name, group in self.groups.items()}
+        for (name, axis), entries in zip(axes, fetched(sums), strict=True):
             full = entries.new_zeros(int(axis.index.max()) + 1)
             live = _entries(axis, self.alive[name])
             full[live] = entries if self.compact else entries[live]
-            squares += full[axis.index].sum(1)
-        return squares.sqrt()
+            squares[name] += full[axis.index].sum(1)
+        return {name: square.sqrt() for name, square in squares.items()}
 
     @torch.no_grad()
     def set_alive(self, name: str, alive: Tensor, fold: Fold | None, optimizer: torch.optim.Optimizer | None) -> None:
