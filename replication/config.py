@@ -49,7 +49,7 @@ class Trainer:
     checkpoint_every_s: Annotated[float, Within(0)]  # least time between two checkpoints
     storage: Literal["masked", "csr", "block_sparse", "semi_structured", "auto"] = "masked"  # of weights
     channels_last: bool = True  # memory layout of convolutions
-    compile: bool = False  # by torch.compile, from the step on after which the method changes nothing more
+    compile: bool = False  # by torch.compile, one graph for each structure that lasts
     keep: bool = False  # the trained network, as network.safetensors beside the record
     ranks: Annotated[int, Within(1, 64, what="a whole number")] = 1  # processes that share every batch
 
@@ -103,16 +103,17 @@ class Experiment:
         parts = self.method.parts()
         check_storage(self.trainer.storage, self.method.name(), parts)
         self._check_ranks(parts)
-        fine = {part.selects for part in parts if not part.compiles}
+        fine = {part.selects for part in parts if not part.compiles(self.trainer.storage)}
         if self.recipe.optimizer == "muon" and self.stores and any(part.selects == "weights" for part in parts):
             raise ValueError(
                 "recipe.optimizer=muon: makes whole matrices orthogonal, and trainer.storage="
                 f"{self.trainer.storage} keeps single weights; use trainer.storage=masked"
             )
         if self.trainer.compile and fine:
+            what = ", ".join(sorted(fine))
             raise ValueError(
-                f"trainer.compile=true: {self.method.name()} selects {', '.join(sorted(fine))}, whose products run one "
-                "by one; use trainer.compile=false"
+                f"trainer.compile=true: {self.method.name()} selects {what}, and its products run one by one; "
+                "use trainer.compile=false"
             )
         if self.model.learns:
             self._check_learner()

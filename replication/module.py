@@ -7,6 +7,7 @@ module keeps the position itself: a run resumes at the edge of a segment, bit fo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from hundredfold.replication.streams import stream
 READY_BYTES = 2**29  # training examples without augmentation that are standardised once and kept so
 GATHERED_BYTES = 2**25  # training examples that are brought to the device and augmented at once
 COMPILE_MODES = {"cuda": "reduce-overhead"}  # a step as one graph, which the host starts once
+LASTING = 1000  # steps for which a structure has to last to get a graph of its own, which takes seconds to make
+WARMING = 3  # steps in which a graph is compiled, recorded, and started for the first time
 SEEN = 5000  # first training examples that a network's first weights may be computed from
 
 
@@ -110,8 +113,10 @@ class TrainingModule(L.LightningModule):
         if isinstance(self.model, Learner):
             self.model.prepare()
             self.model.attach(train)
-        self.compiled: Any = None
-        self.compile_from = self._compile_from()
+        self.compiled: Any = None  # the model as this step runs it; None for the model as it is
+        self.graph: Any = None  # of the last stretch that ran compiled
+        self.stretches = self._stretches()
+        self.stretch, self.graph_runs = range(0), 0
         self.position = Position()
 
     # ---- Lightning's hooks ------------------------------------------------------------------------------------------
@@ -149,16 +154,14 @@ class TrainingModule(L.LightningModule):
         version, told, traffic = -1, time.perf_counter(), 0.0
         self.model.train()
         for step, (inputs, targets, rows) in zip(range(start, stop), self.examples(start, stop), strict=True):
-            compiles = self.compiled is None and self.compile_from is not None and step >= self.compile_from
-            if compiles:
-                self.compiled = torch.compile(self.model, mode=COMPILE_MODES.get(self.device_of_run.type))
+            compiles = self._choose_graph(step)
             if session.version != version:
                 version, parameters = session.version, session.dense_parameters()
                 moved = BYTES_PER_PARAMETER[self.experiment.recipe.optimizer] * sum(p.numel() for p in parameters)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
             inputs, targets = (inputs, targets) if ready else prepare(inputs, targets)
-            with self.meter.phase("warmup") if compiles else contextlib.nullcontext():  # the compiler runs in this step
+            with self.meter.phase("warmup") if compiles else contextlib.nullcontext():  # the compiler runs in it
                 losses[step - start] = session.backward(inputs, targets, rows)
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
@@ -187,7 +190,7 @@ class TrainingModule(L.LightningModule):
     def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of a batch: the mean, or with "none" one value per example."""
         smoothing = self.experiment.recipe.smoothing
-        if self.compiled is not None and torch.is_grad_enabled():
+        if self.compiled is not None and torch.is_grad_enabled() and not self.session.context.counting:
             model = self.compiled
         with self.autocast():
             return cross_entropy(model, x, y, reduction, smoothing)
@@ -198,12 +201,28 @@ class TrainingModule(L.LightningModule):
             return contextlib.nullcontext()
         return torch.autocast(self.device_of_run.type, torch.bfloat16)
 
-    def _compile_from(self) -> int | None:
-        """The step from which the model runs compiled: after the last decision, and one step that is counted."""
+    def _stretches(self) -> list[range]:
+        """Steps that run compiled: for each graph the steps for which it holds, of those that last and of the last."""
         if not self.experiment.trainer.compile:
-            return None
-        decided = [step for step in range(self.total_steps) if self.session.acts(step)]
-        return (decided[-1] if decided else -1) + 2
+            return []
+        changes = [step + 1 for step in range(self.total_steps - 1) if self.session.reshapes(step)]
+        edges = itertools.pairwise([0, *changes, self.total_steps])
+        return [range(*edge) for edge in edges if edge[1] - edge[0] >= LASTING or edge[1] == self.total_steps]
+
+    def _choose_graph(self, step: int) -> bool:
+        """Let a step run compiled where it lies in a stretch and nothing is observed in it; whether that takes long."""
+        self.compiled = None
+        if not self.stretches or self.session.observes(step):
+            return False
+        if step not in self.stretch:
+            self.stretch = next((stretch for stretch in self.stretches if step in stretch), range(0))
+            if not self.stretch:
+                return False
+            torch.compiler.reset()  # graphs of other structures hold memory, and never come back
+            self.graph = torch.compile(self.model, mode=COMPILE_MODES.get(self.device_of_run.type))
+            self.graph_runs = 0
+        self.compiled, self.graph_runs = self.graph, self.graph_runs + 1
+        return self.graph_runs <= WARMING
 
     def examples(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of the steps [start, stop) on the device, augmented; standardised already if `ready`.

@@ -215,7 +215,7 @@ MISTAKES = {
     "trainer.storage=dense": "trainer.storage='dense': expected one of masked, csr",
     "trainer.storage=csr": "storage=csr: dense selects no weights",
     "trainer.compile=perhaps": "trainer.compile=perhaps: expected true or false",
-    "method=rigl trainer.compile=true": "trainer.compile=true: rigl selects weights",
+    "method=meprop trainer.compile=true": "trainer.compile=true: meprop selects operands",
     "energy=solar": "energy=solar: unknown; choose one of auto",
     "energy.source=sun": "energy.source='sun': expected one of auto",
     "energy.watts_per_core=0": "energy.watts_per_core=0: expected a number above 0",

@@ -6,13 +6,17 @@ import torch
 from hundredfold.methods.execution.host import fetched
 from hundredfold.methods.tools import importance
 from hundredfold.methods.tools.importance import draw_beside, places
+from tests.pretend_device import pretend_device
 
 
 def drawn(taken, total, count, seed=0):
     return draw_beside({"0": taken}, {"0": total}, {"0": count}, torch.Generator().manual_seed(seed))["0"]
 
 
-@pytest.mark.parametrize(("total", "num_taken", "count"), [(1000, 10, 30), (1000, 990, 10), (1000, 500, 400), (7, 0, 3)])
+CASES = [(1000, 10, 30), (1000, 990, 10), (1000, 500, 400), (7, 0, 3)]
+
+
+@pytest.mark.parametrize(("total", "num_taken", "count"), CASES)
 def test_as_many_free_places_as_wanted_are_drawn_and_none_twice(total, num_taken, count):
     taken = torch.randperm(total, generator=torch.Generator().manual_seed(1))[:num_taken].sort().values
     for seed in range(20):
@@ -56,10 +60,11 @@ def test_places_are_those_of_the_true_entries():
     assert places(mask, 3).tolist() == [1, 2, 3]
 
 
-def test_what_is_fetched_keeps_its_shape_and_its_type(pretend):
-    there = [torch.arange(6.0).view(2, 3).cuda(), torch.tensor([1.5, 2.5], dtype=torch.bfloat16).cuda()]
-    pretend.waits.clear()
-    matrix, short = fetched(there)
-    assert pretend.count() == 1, "the host waits once"
+def test_what_is_fetched_keeps_its_shape_and_its_type():
+    with pretend_device() as log:
+        there = [torch.arange(6.0).view(2, 3).cuda(), torch.tensor([1.5, 2.5], dtype=torch.bfloat16).cuda()]
+        log.waits.clear()
+        matrix, short = fetched(there)
+        assert log.count() == 1, "the host waits once"
     assert matrix.tolist() == [[0, 1, 2], [3, 4, 5]] and short.tolist() == [1.5, 2.5] and short.dtype == torch.bfloat16
     assert fetched([]) == []

@@ -350,13 +350,17 @@ def test_the_learning_rate_rises_and_ends_at_zero():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_run_compiles_after_the_last_decision_and_ends_alike(tmp_path, finished):
-    eager, compiled = finished("dsc").record, run(experiment(tmp_path, *ARMS["dsc"], "trainer.compile=true")).record
+@pytest.mark.parametrize("method", ["dsc", "rigl"])
+def test_a_compiled_run_ends_alike(method, tmp_path, finished):
+    overrides = [*ARMS[method], "trainer.compile=true"]
+    eager, compiled = finished(method).record, run(experiment(tmp_path, *overrides)).record
     assert compiled["status"] == "finished" and compiled["flops"] == eager["flops"]
     assert compiled["time"]["phases_cpu_s"]["warmup"] > 0 and not eager["time"]["phases_cpu_s"].get("warmup")
     assert abs(compiled["quality"]["test"]["loss"] - eager["quality"]["test"]["loss"]) < 1e-3
 
 
 def test_compiling_products_that_run_one_by_one_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="trainer.compile=true: meprop selects operands.*compile=false"):
+        experiment(tmp_path, "method=meprop", "trainer.compile=true")
     with pytest.raises(ValueError, match="trainer.compile=true: rigl selects weights.*compile=false"):
-        experiment(tmp_path, *ARMS["rigl"], "trainer.compile=true")
+        experiment(tmp_path, *ARMS["rigl"], "trainer.storage=csr", "trainer.compile=true")

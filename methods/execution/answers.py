@@ -40,7 +40,15 @@ class Answers:
     def acts(self, step: int) -> bool:
         """Whether anything is decided or observed at a step."""
         decides = any(member.method.due(step, self.total_steps) for member in self.members)
-        return decides or any(part.acts(step) for part in self.parts)
+        return decides or self.observes(step)
+
+    def observes(self, step: int) -> bool:
+        """Whether anything is observed in the passes of a step."""
+        return any(part.acts(step) for part in self.parts)
+
+    def reshapes(self, step: int) -> bool:
+        """Whether the model may have other tensors after a step."""
+        return any(part.reshapes and part.method.due(step, self.total_steps) for part in self.parts)
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """Parameters that the loop's optimizer steps, for gradient clipping; tables with sparse gradients left out."""

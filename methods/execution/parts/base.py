@@ -29,7 +29,7 @@ class Part:
     selects: ClassVar[str] = ""  # the field's word for what it decides about; empty for what decides nothing
     reads_batch: bool = False  # the loop must train by `Session.backward`
     cost_varies: bool = False  # what is selected depends on the data, so that its cost is counted repeatedly
-    compiles: ClassVar[bool] = True  # torch.compile passes over what it does to the model
+    reshapes: ClassVar[bool] = False  # a decision gives the model other tensors, which a compiled step does not have
     on_host: ClassVar[bool] = False  # its state stays on the CPU
     shares: ClassVar[bool] = False  # works where every rank sees a share of the batch alone
     single: ClassVar[bool] = True  # a stack may have one of this kind
@@ -41,6 +41,10 @@ class Part:
     def simulated(self, storage: str) -> bool:
         """Whether what is not selected is computed all the same, on zeros."""
         return False
+
+    def compiles(self, storage: str) -> bool:
+        """Whether torch.compile passes over what it does to the model."""
+        return True
 
     @property
     def due(self) -> bool:

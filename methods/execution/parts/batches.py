@@ -158,13 +158,15 @@ class Tokens(Part):
     """
 
     selects = "tokens"
-    compiles = False
 
     def __init__(self, method: Decider, choose: TokenChoice):
         super().__init__(method)
         self.choose = choose
         self.drawn: list[Tensor | None] | None = None  # by block; None where they are drawn as the block is run
         self._counts: dict[tuple, list[int]] = {}  # shape of a batch -> positions that reach each block
+
+    def compiles(self, storage: str) -> bool:
+        return False
 
     def attach(self, context: Context) -> None:
         super().attach(context)

@@ -41,7 +41,6 @@ class Operands(Part):
     """
 
     selects = "operands"
-    compiles = False
 
     def __init__(
         self,
@@ -61,6 +60,9 @@ class Operands(Part):
 
     def simulated(self, storage: str) -> bool:
         return not self.gathers
+
+    def compiles(self, storage: str) -> bool:
+        return False
 
     def attach(self, context: Context) -> None:
         super().attach(context)

@@ -40,6 +40,7 @@ class Frozen(Part):
 
     selects = "layers"
     shares = True
+    reshapes = True  # other gradients
 
     def __init__(self, method: Decider):
         super().__init__(method)

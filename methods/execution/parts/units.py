@@ -33,6 +33,7 @@ class Units(Part):
     selects = "units"
     on_host = True
     shares = True
+    reshapes = True
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class UnitStatistics(Units):
     """What is observed of the units, none of which leaves."""
 
     selects = ""
+    reshapes = False
 
     def names(self) -> set[tuple[str, str]]:
         return set()

@@ -42,7 +42,6 @@ class Weights(Part):
 
     selects = "weights"
     shares = True
-    compiles = False
 
     def __init__(
         self,
@@ -64,6 +63,9 @@ class Weights(Part):
 
     def simulated(self, storage: str) -> bool:
         return storage == "masked" or (self.keeps and storage != "semi_structured")
+
+    def compiles(self, storage: str) -> bool:
+        return storage == "masked"
 
     def attach(self, context: Context) -> None:
         super().attach(context)
