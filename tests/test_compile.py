@@ -68,9 +68,12 @@ def test_where_tensors_keep_their_shapes_one_graph_serves_the_whole_run(method, 
 
 def test_every_structure_that_lasts_gets_a_graph_of_its_own(graphs, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LASTING", 6)
+    slow, plain = [], loop.TrainingModule._choose_graph
+    monkeypatch.setattr(loop.TrainingModule, "_choose_graph", lambda *args: slow.append(plain(*args)) or slow[-1])
     assert_alike(*both(DSC, tmp_path))
     # decided after the steps 6, 12 and 18, and every second step up to 20 is observed
     assert [len(calls) for calls in graphs] == [3, 3, 3, 20]
+    assert sum(slow) == 4 * loop.WARMING, "steps that belong to the phase warmup"
 
 
 def test_a_structure_that_does_not_last_is_not_compiled(graphs, tmp_path):
