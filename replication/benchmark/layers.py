@@ -1,10 +1,12 @@
 """One linear layer, forward and backward, with selected weights: every back end here and the peers that are installed.
 
 The ideal is the dense time times the density. On a GPU everything is bfloat16, blocks have 64 or 128 weights a side,
-and the peers are PyTorch's BSR (forward only) and stk (Gale et al. 2022, arXiv:2211.15841), whose kernels megablocks
-uses. On a CPU the peers are SparseProp (Nikdan et al. 2023, arXiv:2302.04852), PyTorch's CSR (two sparse products and
-one sampled product), SciPy (two sparse products; the weight gradient is gathered by NumPy, since it has no sampled
-product), and BSR again. A peer that is not installed is left out, and the table shows a dash.
+and the peers are PyTorch's BSR (forward only), stk and megablocks (both Gale et al. 2022, arXiv:2211.15841). Megablocks
+gives every token one of several experts; it and `moe` run as a feed-forward block of as many weights as the layer, with
+the power of 2 of experts that is nearest to 1 / density, routing included. On a CPU the peers are SparseProp (Nikdan et
+al. 2023, arXiv:2302.04852), PyTorch's CSR (two sparse products and one sampled product), SciPy (two sparse products;
+the weight gradient is gathered by NumPy, since it has no sampled product), and BSR again. A peer that is not installed
+is left out, and the table shows a dash.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from hundredfold.methods.execution.kernels.semi_structured import SemiStructured
 from hundredfold.methods.execution.storage.block_sparse import BlockSparseLinear
 from hundredfold.methods.execution.storage.csr import CsrLinear
 from hundredfold.methods.products import Product, Selection
+from hundredfold.methods.selective.moe import Experts
 from hundredfold.replication.benchmark.measure import console, file_of, interleaved, joules_of, save
 from hundredfold.replication.energy.sources import choose
 
@@ -39,7 +42,7 @@ REPEATS = 11
 THREADS = 2
 NAMES = {  # device -> columns: back ends here, then peers
     "cpu": ("compact", "csr", "block_sparse", "sparseprop", "torch csr", "scipy", "torch bsr (forward only)"),
-    "cuda": ("compact", "block_sparse", "semi_structured", "stk", "torch bsr (forward only)"),
+    "cuda": ("compact", "block_sparse", "semi_structured", "moe", "stk", "megablocks", "torch bsr (forward only)"),
 }
 
 Step = Callable[[], object]
@@ -101,6 +104,44 @@ def stk_step(weight: Tensor, x: Tensor, dy: Tensor) -> Step | None:
     return lambda: (stk.ops.dds(x, sparse.t()), stk.ops.dds(dy, sparse), stk.ops.sdd(dy.T, x, sparse))
 
 
+def moe_step(size: int, experts: int, x: Tensor, dy: Tensor) -> Step | None:
+    """The suite's own experts, one for every token; None where their neurons are no whole number."""
+    if (size // 2) % experts:
+        return None
+    kind: dict[str, Any] = {"bias": False, "device": x.device, "dtype": x.dtype}
+    block = nn.Linear(size, size // 2, **kind), nn.GELU(), nn.Linear(size // 2, size, **kind)
+    layer = Experts([block[0]], block[1], block[2], experts, top=1, balance=0.0).to(x.dtype)
+    return module_step(layer, x, dy)
+
+
+def megablocks_step(size: int, experts: int, x: Tensor, dy: Tensor) -> Step | None:
+    """The published experts without dropped tokens; None where they are not installed or too narrow for a block."""
+    try:
+        from megablocks.layers.arguments import Arguments
+        from megablocks.layers.dmoe import dMoE
+        from megablocks.layers.moe import clear_load_balancing_loss
+    except ImportError:
+        return None
+    neurons = size // 2 // experts
+    if neurons % STK_BLOCK:
+        return None
+    sizes = {"hidden_size": size, "ffn_hidden_size": neurons, "moe_num_experts": experts, "moe_top_k": 1}
+    layer = dMoE(Arguments(**sizes, bias=False, return_bias=False, fp16=False, bf16=True)).to(x.device, x.dtype)
+    wanted = [x, *layer.parameters()]
+
+    def step():
+        gradients = torch.autograd.grad(layer(x[:, None]), wanted, dy[:, None])
+        clear_load_balancing_loss()  # kept of every pass until somebody adds it to the loss
+        return gradients
+
+    return step
+
+
+def experts_of(density: float) -> int:
+    """The power of 2 of experts of which one is nearest to a density."""
+    return 2 ** round(math.log2(1 / density))
+
+
 def semi_structured_step(weight: Tensor, x: Tensor, dy: Tensor) -> Step:
     """Two of four weights: compressed anew for the forward product, as training has to; dense products of gradients."""
     mask = torch.zeros_like(weight, dtype=torch.bool).view(-1, 4)
@@ -143,7 +184,9 @@ def on_a_gpu(size: int, tokens: int, density: float) -> dict[str, Step | None]:
         "compact": module_step(nn.Linear(side, side, bias=False, **kind), small_x, small_dy),
         "block_sparse": module_step(BlockSparseLinear("layer", weight, None, places, places), x, dy),
         "semi_structured": semi_structured_step(dense.weight.detach(), x, dy) if density == 0.5 else None,
+        "moe": moe_step(size, experts_of(density), x, dy),
         "stk": stk_step((dense.weight * coarse).detach(), x, dy),
+        "megablocks": megablocks_step(size, experts_of(density), x, dy),
         "torch bsr (forward only)": lambda: bsr @ x.detach().T,
     }
 
@@ -184,6 +227,8 @@ def ideal(name: str, size: int, density: float) -> float:
     """Speed-up that the skipped multiplications allow."""
     if name == "compact":
         return (size / side_of(size, density)) ** 2
+    if name in ("moe", "megablocks"):
+        return float(experts_of(density))
     return 1.0 if name == "dense" else 1 / density
 
 
