@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from hundredfold.methods.execution.cost import executed_flops
 from hundredfold.replication.benchmark.layers import experts_of, ideal, megablocks_step, moe_step
 
 SIZE, TOKENS = 512, 16
@@ -22,20 +21,17 @@ def test_experts_are_the_power_of_two_nearest_to_a_density(density, experts):
     assert experts_of(density) == experts == ideal("moe", SIZE, density) == ideal("megablocks", SIZE, density)
 
 
-def test_experts_cost_their_share_of_a_layer_of_as_many_weights():
+def test_experts_have_as_many_weights_as_the_layer():
     x, dy = factors()
-    dense = executed_flops(lambda: torch.autograd.grad(nn.Linear(SIZE, SIZE, bias=False)(x), x, dy))
-    gradients = moe_step(SIZE, 4, x, dy)()
-    assert sum(g.numel() for g in gradients) - x.numel() == SIZE * SIZE + 4 * SIZE  # the router beside the weights
-    router = 3 * 2 * TOKENS * SIZE * 4
-    assert executed_flops(moe_step(SIZE, 4, x, dy)) - router == pytest.approx(1.5 * dense / 4)
+    dx, *weights = moe_step(SIZE, 4, x, dy)()
+    assert dx.shape == x.shape and sum(w.numel() for w in weights) == SIZE * SIZE + 4 * SIZE, "and a router"
     assert moe_step(SIZE, 3, x, dy) is None, "256 neurons are not divided by 3"
 
 
 class StandIn(nn.Module):
     """Takes what dMoE takes and keeps what it was told; its losses pile up as those of the library do."""
 
-    losses: list = []  # noqa: RUF012  # one for the process, as there
+    losses: list = []  # one for the process, as there
 
     def __init__(self, told):
         super().__init__()
