@@ -31,13 +31,13 @@ def ideal_flops(product: Product, left: Tensor, right: Tensor, selection: Select
     inner_left = 0 if product is Product.WEIGHT_GRAD else 1
     inner_right = 1 if product is Product.FORWARD else 0
     rows, columns = left.shape[1 - inner_left], right.shape[1 - inner_right]
+    if all(mask is None for mask in selection[:3]):
+        return 2.0 * rows * left.shape[inner_left] * columns
     if selection.out is None:
         counts = []
         for mask, factor, inner in ((selection.left, left, inner_left), (selection.right, right, inner_right)):
-            others = factor.shape[1 - inner]
-            counts.append(others if mask is None else mask.expand(factor.shape).sum(1 - inner).double())
-        if selection.left is None and selection.right is None:
-            return 2.0 * left.shape[inner_left] * counts[0] * counts[1]
+            everything = torch.tensor(float(factor.shape[1 - inner]))
+            counts.append(everything if mask is None else mask.expand(factor.shape).sum(1 - inner).double())
         return _number(2.0 * (counts[0] * counts[1]).sum())
     out = selection.out.expand(rows, columns)
     if selection.left is None and selection.right is None:

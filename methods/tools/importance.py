@@ -39,8 +39,11 @@ def top_global(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
 
 
 def places(mask: Tensor, count: int) -> Tensor:
-    """Positions of the true entries of a mask, long [count] ascending, where their number is known."""
-    return mask.flatten().nonzero_static(size=count).flatten()
+    """Positions of the first `count` true entries of a mask, ascending; an accelerator is not asked how many it has."""
+    flat = mask.flatten()
+    if flat.device.type == "cpu":  # where nobody waits, and this is faster
+        return flat.nonzero().flatten()[:count]
+    return flat.nonzero_static(size=count).flatten()
 
 
 def draw_beside(
@@ -69,7 +72,7 @@ def draw_beside(
 
 
 def _draw(taken: Tensor, total: int, count: int, more: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Free positions in random order, long [count], and how many draws were of use; if too few, others fill up."""
+    """Free positions in random order, long [count], and how many draws were of use; where too few, no good ones."""
     room = max(total - len(taken), 1)
     draws = more * (3 * count * total // (2 * room) + 16)
     if 2 * draws > total:

@@ -56,6 +56,8 @@ def steps(device: str, output: Path) -> Iterator[Step]:
     image = ("dataset=cifar10", "dataset.flip=alternating", "dataset.crop=2", "model=airbench", "trainer.segments=4")
     small = () if gpu else ("recipe.steps=12", "model.channels=[16,16,16]", "recipe.batch_size=100")
     yield Step("runs", "cifar10, dense", 120, (*TRAIN, *image, *small, *where))
+    if gpu:
+        yield Step("runs", "cifar10, dense, compiled", 90, (*TRAIN, *image, *small, "trainer.compile=true", *where))
     dsc = ("method=dsc", "method.density=0.5", f"method.interval={40 if gpu else 2}", "method.multiple=8")
     yield Step("runs", "cifar10, dsc", 150, (*TRAIN, *image, *small, *dsc, *where))
     scale = "0.5" if gpu else "0.02"
