@@ -50,7 +50,7 @@ def steps(device: str, output: Path) -> Iterator[Step]:
     tiny = ("dataset=digits", "model=mlp", "recipe.steps=100")
     for method in ("dense", "rigl", "dsc", "infobatch"):
         often = {"rigl": ("method.update.interval=10",), "dsc": ("method.interval=10",)}.get(method, ())
-        yield Step("runs", f"tiny {method}", 60, (*TRAIN, *tiny, f"method={method}", *often, *where))
+        yield Step("runs", f"tiny {method}", 45, (*TRAIN, *tiny, f"method={method}", *often, *where))
     killed = (sys.executable, "-m", "hundredfold.replication.benchmark.killed", "dataset=digits", "model=mlp", *where)
     yield Step("runs", "killed and resumed", 90, killed)
     image = ("dataset=cifar10", "dataset.flip=alternating", "dataset.crop=2", "model=airbench", "trainer.segments=4")
@@ -59,7 +59,7 @@ def steps(device: str, output: Path) -> Iterator[Step]:
     if gpu:
         yield Step("runs", "cifar10, dense, compiled", 90, (*TRAIN, *image, *small, "trainer.compile=true", *where))
     dsc = ("method=dsc", "method.density=0.5", f"method.interval={40 if gpu else 2}", "method.multiple=8")
-    yield Step("runs", "cifar10, dsc", 150, (*TRAIN, *image, *small, *dsc, *where))
+    yield Step("runs", "cifar10, dsc", 120, (*TRAIN, *image, *small, *dsc, *where))
     scale = "0.5" if gpu else "0.02"
     for name, limit in (("layers", 150.0), ("steps", 150.0)):
         bench = (*COMMAND, "bench", name, "--device", device, "--scale", scale, "--output", str(output / "benchmark"))
