@@ -86,14 +86,19 @@ COLUMNS = {
     "started": "environment.started",
     "load_average": "environment.load_average",
     "others_cores": "environment.others_cores",
+    "others_on_gpu": "environment.others_on_gpu",
 }
 PATHS = {column: name.split(".") for column, name in COLUMNS.items()}
 OBJECTS = ("options", "config", "curve", "domains", "phases_j", "by_seconds", "phases_s", "versions", "code")
 ALIKE = ("options", "domains", "by_seconds", "versions", "code")  # of them, those that many records share
 MANY = 2000  # runs from which on several processes read them, so many at a time
 NUMBERS = [c for c in COLUMNS if c.endswith(("_j", "_s", "_flops", "_bytes", "_density", "_accuracy", "_loss"))]
-NUMBERS = [c for c in NUMBERS if c not in OBJECTS] + ["unmetered_fraction", "load_average", "others_cores"]
+NUMBERS = [c for c in NUMBERS if c not in OBJECTS]
 NUMBERS += [
+    "unmetered_fraction",
+    "load_average",
+    "others_cores",
+    "others_on_gpu",
     "test_examples",
     "budget",
     "text_predictions",

@@ -237,6 +237,7 @@ class Environment(Block):
     tf32: bool | None = None  # whether float32 products may be rounded to it
     idle_w: Amount | None = None  # of what the source counts, measured once between two starts of the machine
     others_cores: Amount | None = None  # that everything else kept busy during the last attempt, on average
+    others_on_gpu: Count | None = None  # other processes on the GPU when the run ended
     boot: Hex8 | None = None  # a hash of the machine's last start
     code: dict[Text, Hex8] | None = None  # a hash of every component, comments left out
 

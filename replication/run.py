@@ -104,7 +104,7 @@ def run(experiment: Experiment, *, suite: str | None = None, progress: Progress 
                 cotenants = CoTenants()
                 record = known | _measured(experiment, folder, meter, reference, progress)
                 if ranks.count() == 1:  # else the other ranks are among them
-                    known["environment"]["others_cores"] = cotenants.cores()
+                    known["environment"] |= cotenants.seen(experiment.trainer.device)
                 ranks.of_first(lambda: record)
         write_record(folder, record)
         (folder / "checkpoint.ckpt").unlink(missing_ok=True)

@@ -168,6 +168,7 @@ def record(arm: Arm, task: str, seed: int, noise: float = 0.0, factor: float = 1
             "started": f"2027-05-01T10:{seed:02d}:00+00:00",
             "load_average": 0.4,
             "others_cores": 0.1,
+            "others_on_gpu": None,
             "temperature_c": None,
             "power_limit_w": None,
             "clock_mhz": None,

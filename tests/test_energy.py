@@ -7,7 +7,7 @@ import types
 import filelock
 import pytest
 
-from hundredfold.replication.energy import sources
+from hundredfold.replication.energy import nvml, sources
 from hundredfold.replication.energy.ledger import Ledger
 from hundredfold.replication.energy.meter import Meter
 from hundredfold.replication.energy.sources import Estimate, Rapl, Unavailable, ZeusGpu, choose
@@ -120,6 +120,7 @@ def test_a_gpu_has_a_lock_of_its_own_by_its_number_on_the_machine(fake_gpu, monk
 
 
 UUIDS = ["GPU-8f2a-1", "GPU-77c0-2", "GPU-8f2b-3"]
+PROCESSES = [[], [7], [7, 8, 9, 7]]  # on each; a process with two contexts is listed twice
 
 
 @pytest.fixture
@@ -130,6 +131,8 @@ def named_gpus(fake_gpu, monkeypatch):
         nvmlDeviceGetCount=lambda: len(UUIDS),
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetUUID=lambda handle: UUIDS[handle],
+        nvmlDeviceGetComputeRunningProcesses=lambda gpu: [types.SimpleNamespace(pid=pid) for pid in PROCESSES[gpu]],
+        NVMLError=OSError,
     )
     asked = []
     monkeypatch.setitem(sys.modules, "pynvml", driver)
@@ -152,6 +155,12 @@ def test_hidden_or_oddly_named_gpus_are_refused_in_words(named_gpus, monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(Unavailable, match=words):
         ZeusGpu("", device="cuda")
+
+
+@pytest.mark.parametrize(("visible", "others"), [("0", None), ("1", 0), ("GPU-8f2b-3", 2), ("MIG-1", None)])
+def test_other_processes_on_the_gpu_of_a_run_are_counted_once_each(named_gpus, monkeypatch, visible, others):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert nvml.others() == others
 
 
 @pytest.mark.parametrize(("visible", "index"), [("GPU-77c0-2", 1), ("GPU-8f2b", 2)])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,10 +30,13 @@ ARMS = {
 
 
 class Driver:
-    """In the place of the library that asks the driver: every answer is 0."""
+    """In the place of the library that asks the driver: every answer is 0, and there are three processes."""
 
     def __getattr__(self, name):
         return lambda *arguments: 0
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return [SimpleNamespace(pid=pid) for pid in (11, 12, 13)]
 
 
 @pytest.fixture
@@ -63,9 +67,10 @@ def killed_after(step):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_run_ends_and_after_a_kill_resumes_to_the_same_weights(arm, tmp_path, gpu):
+def test_a_run_ends_and_after_a_kill_resumes_to_the_same_weights(arm, tmp_path, gpu, request):
     whole = run(compose([*SHORT, *ARMS[arm], f"results={tmp_path}/whole"])).record
     assert whole["status"] == "finished"
+    assert request.node.callspec.params["gpu"] == "real" or whole["environment"]["others_on_gpu"] == 2
     parts = [*SHORT, *ARMS[arm], f"results={tmp_path}/parts"]
     with pytest.raises(Killed):
         run(compose(parts), progress=killed_after(12))

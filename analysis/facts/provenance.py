@@ -40,6 +40,7 @@ def machine(runs: pd.DataFrame) -> Facts:
         ("Time outside the meter", f"at most {formatting.percent(unmetered.max(), 1)}" if len(unmetered) else UNKNOWN),
         ("Load of the machine", _range(runs.load_average)),
         ("Cores that everything else kept busy", _range(runs.others_cores)),
+        ("Other processes on the GPU", _range(runs.others_on_gpu)),
         ("Platform", f"{_values(runs.platform)}, Python {_values(runs.python)}"),
         ("Versions", ", ".join(versions) or UNKNOWN),
         ("Code", f"commit {commits}{changed}" if commits != UNKNOWN else UNKNOWN),

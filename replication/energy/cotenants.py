@@ -6,6 +6,8 @@ import time
 
 import psutil
 
+from hundredfold.replication.energy import nvml
+
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # kinds of time in which a core does something
 
 
@@ -14,6 +16,10 @@ class CoTenants:
 
     def __init__(self) -> None:
         self._begin = self._now()
+
+    def seen(self, device: str) -> dict[str, float | None]:
+        """Fields of the record's environment, at the end of a run on a device."""
+        return {"others_cores": self.cores(), "others_on_gpu": nvml.others() if device == "cuda" else None}
 
     def cores(self) -> float:
         """Cores that all else has kept busy since then, on average."""

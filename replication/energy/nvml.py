@@ -74,6 +74,23 @@ def facts() -> dict[str, Any]:
     }
 
 
+def others() -> int | None:
+    """Other processes on the GPU that this process has used; None where the driver does not list them.
+
+    In a container the driver may name this process by another number; one of those it lists is this one all the same.
+    """
+    import pynvml
+
+    try:
+        visible = visible_indices()
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0 if visible is None else visible[0])
+        found = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    except (Unavailable, pynvml.NVMLError):
+        return None
+    return len(found) - 1 if found else None
+
+
 def _uuids() -> list[str]:
     import pynvml
 
