@@ -13,7 +13,7 @@ from hundredfold.replication.run import run
 from tests.conformance import small_options
 from tests.on_device import OnDevice, waits
 from tests.pretend_device import pretend_device
-from tests.test_matrix import METHODS, expected_refusals, options
+from tests.test_matrix import METHODS, MODELS, expected_refusals, options
 from tests.waits import PLAIN, UPDATE, UPDATES, counted
 
 REAL = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -107,7 +107,7 @@ def three_steps(method, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mlp", "vit", "gpt", "small_cnn"])
+@pytest.mark.parametrize("model", sorted(MODELS))
 def test_every_method_takes_three_steps_on_the_device(model, gpu):
     refused, wrong = set(), {}
     for name, cls in METHODS.items():
