@@ -26,6 +26,7 @@ ARMS = {
     "rigl": ["method=rigl", "method.density=0.25", "method.update.interval=5"],
     "dsc": ["method=dsc", "method.density=0.25", "method.interval=4", "method.observe_every=3"],
     "infobatch": ["method=infobatch"],
+    "deepr": ["method=deepr", "method.density=0.25"],  # draws on the device at every step
 }
 
 
