@@ -190,10 +190,16 @@ class TrainingModule(L.LightningModule):
     def loss(self, model: torch.nn.Module, x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of a batch: the mean, or with "none" one value per example."""
         smoothing = self.experiment.recipe.smoothing
-        if self.compiled is not None and torch.is_grad_enabled() and not self.session.context.counting:
+        if self.compiled is not None and self._trains:
             model = self.compiled
         with self.autocast():
             return cross_entropy(model, x, y, reduction, smoothing)
+
+    @property
+    def _trains(self) -> bool:
+        """Whether the model is run for a step of the run: neither counted nor asked by a method between two steps."""
+        context = self.session.context
+        return context.on_batch and not context.counting and torch.is_grad_enabled()
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The precision of the recipe's products, in training and evaluation alike."""
