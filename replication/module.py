@@ -97,6 +97,7 @@ class TrainingModule(L.LightningModule):
             some = Split(*(tensor[:SEEN].to(self.device_of_run) for tensor in train))
             self.model.fit(some.inputs if self.ready else dataset.prepare(*some)[0])
         self.optimizer = make_optimizer(self.model, experiment.recipe)
+        self.compiled: Any = None  # the model as this step runs it; None for the model as it is
         self.session = Session(
             self.model,
             method,
@@ -113,7 +114,6 @@ class TrainingModule(L.LightningModule):
         if isinstance(self.model, Learner):
             self.model.prepare()
             self.model.attach(train)
-        self.compiled: Any = None  # the model as this step runs it; None for the model as it is
         self.graph: Any = None  # of the last stretch that ran compiled
         self.stretches = self._stretches()
         self.stretch, self.graph_runs = range(0), 0
