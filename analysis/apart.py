@@ -49,10 +49,10 @@ def _words(identity: str, own: dict[str, Any], columns: dict[str, list[str]], di
     return " ".join(texts) if len(texts) <= MOST_NAMED else identity[:6]
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of a configuration's values, without what is no part of an arm."""
+def flat(config: Mapping[str, Any] | None, prefix: str = "") -> dict[str, Any]:
+    """Dotted names of a configuration's values, without what is no part of an arm; none where a record has no such."""
     found: dict[str, Any] = {}
-    for name, value in config.items():
+    for name, value in (config or {}).items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
         elif prefix or name not in NOT_OF_AN_ARM:

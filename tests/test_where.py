@@ -87,3 +87,9 @@ def test_many_differing_settings_are_named_where_an_arm_is_unlike_most():
         "ccccccc": "recipe.rate=9",
         "ddddddd": "recipe.size=9 recipe.decay=0.5",
     }
+
+
+def test_old_records_that_do_not_hold_their_configuration_are_kept_beside_others(runs):
+    old = runs.config.where((runs.seed > 0) | (runs.dataset != "digits"), None)
+    found = selection.where(runs.assign(config=old), "seed<99").runs
+    assert len(found) == len(runs) and found.config.isna().any()
