@@ -220,7 +220,7 @@ def check_no_synchronisation_on_plain_steps(method: Method) -> None:
     while session.step_index < session.total_steps:
         step, rows = session.step_index, torch.arange(BATCH)
         session.context.loss(training.model, training.inputs[rows], training.targets[rows], "mean").backward()
-        plain = not session.acts(step)
+        plain = not (session.due or session.observes(step))
         with Watch() if plain else contextlib.nullcontext():
             session.before_step()
         training.optimizer.step()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from hundredfold.methods.execution.host import fetched
+from hundredfold.methods.execution.host import fetched, places
 from hundredfold.methods.tools import importance
-from hundredfold.methods.tools.importance import draw_beside, places
+from hundredfold.methods.tools.importance import draw_beside
 from tests.pretend_device import pretend_device
 
 

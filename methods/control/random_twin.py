@@ -22,12 +22,11 @@ from torch import Tensor, nn
 
 from hundredfold.methods.base import Method
 from hundredfold.methods.dynamic.rigl import Rigl
-from hundredfold.methods.execution.host import counts, numbers, sizes
+from hundredfold.methods.execution.host import counts, numbers, places, sizes
 from hundredfold.methods.execution.parts import Modules, Operands, Part, Samples
 from hundredfold.methods.execution.parts.batches import SampleChoice
 from hundredfold.methods.execution.storage.selected import Choice
 from hundredfold.methods.products import Product, Selection
-from hundredfold.methods.tools.importance import places
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import LayerView, NetView, UnitView
 
@@ -159,6 +158,9 @@ def resized(
     found = {}
     for name, mask in masks.items():
         missing = wanted[name] - present[name]
+        if not missing:
+            found[name] = mask
+            continue
         pool, size = (among[name], free[name]) if missing > 0 else (mask, present[name])
         order = torch.randperm(size, generator=generator, device=generator.device)
         drawn = places(pool, size)[order[: abs(missing)]]

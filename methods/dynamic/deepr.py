@@ -15,11 +15,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from hundredfold.methods.execution.host import sizes
+from hundredfold.methods.execution.host import places, sizes
 from hundredfold.methods.execution.parts import Part, Weights
 from hundredfold.methods.options import Strength, Within
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.methods.tools.importance import draw_beside, places, random_scores
+from hundredfold.methods.tools.importance import draw_beside, random_scores
 from hundredfold.methods.topology import Topology
 from hundredfold.methods.views import NetView
 

@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hundredfold.methods.execution.host import counts, sizes
+from hundredfold.methods.execution.host import counts, places, sizes
 from hundredfold.methods.options import FractionOrZero
 from hundredfold.methods.static.random_erk import RandomErk
-from hundredfold.methods.tools.importance import draw_beside, places, random_scores, top
+from hundredfold.methods.tools.importance import draw_beside, random_scores, top
 from hundredfold.methods.tools.schedules import cosine, progress
 from hundredfold.methods.topology import Topology, UpdateSchedule
 from hundredfold.methods.views import LayerView, NetView, StoredView

@@ -37,11 +37,6 @@ class Answers:
         """Whether a method decides after this step."""
         return any(member.method.due(self.step_index, self.total_steps) for member in self.members)
 
-    def acts(self, step: int) -> bool:
-        """Whether anything is decided or observed at a step."""
-        decides = any(member.method.due(step, self.total_steps) for member in self.members)
-        return decides or self.observes(step)
-
     def observes(self, step: int) -> bool:
         """Whether anything is observed in the passes of a step."""
         return any(part.acts(step) for part in self.parts)

@@ -30,3 +30,14 @@ def fetched(tensors: Sequence[Tensor]) -> list[Tensor]:
     whole = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
     parts = whole.split([tensor.numel() for tensor in tensors])
     return [part.view(tensor.shape).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def places(mask: Tensor, count: int | None) -> Tensor:
+    """Positions of the true entries of a mask, ascending; where their number is known, of the first so many.
+
+    The host waits for an accelerator only where it is not known. On a CPU, where nobody waits, asking is faster.
+    """
+    flat = mask.flatten()
+    if count is None or flat.device.type == "cpu":
+        return flat.nonzero().flatten()[:count]
+    return flat.nonzero_static(size=count).flatten()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hundredfold.methods.base import Diverged
-from hundredfold.methods.execution.host import numbers
+from hundredfold.methods.execution.host import numbers, places
 
 
 def top(scores: Tensor, count: int) -> Tensor:
@@ -36,14 +36,6 @@ def top_global(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     keep = top(torch.cat([s.flatten() for s in scores.values()]), count)
     parts = keep.split([s.numel() for s in scores.values()])
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
-
-
-def places(mask: Tensor, count: int) -> Tensor:
-    """Positions of the first `count` true entries of a mask, ascending; an accelerator is not asked how many it has."""
-    flat = mask.flatten()
-    if flat.device.type == "cpu":  # where nobody waits, and this is faster
-        return flat.nonzero().flatten()[:count]
-    return flat.nonzero_static(size=count).flatten()
 
 
 def draw_beside(

@@ -109,8 +109,8 @@ def moe_step(size: int, experts: int, x: Tensor, dy: Tensor) -> Step | None:
     if (size // 2) % experts:
         return None
     kind: dict[str, Any] = {"bias": False, "device": x.device, "dtype": x.dtype}
-    block = nn.Linear(size, size // 2, **kind), nn.GELU(), nn.Linear(size // 2, size, **kind)
-    layer = Experts([block[0]], block[1], block[2], experts, top=1, balance=0.0).to(x.dtype)
+    producer, reader = nn.Linear(size, size // 2, **kind), nn.Linear(size // 2, size, **kind)
+    layer = Experts([producer], nn.GELU(), reader, experts, top=1, balance=0.0).to(x.dtype)
     return module_step(layer, x, dy)
 
 

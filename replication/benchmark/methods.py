@@ -49,7 +49,7 @@ def selection_share(name: str, steps: int) -> dict[str, float]:
         session.context.batch = Batch(x, y)
         start = time.process_time()
         module.loss(module.model, x, y).backward()
-        watched = any(part.acts(step) for part in session.parts)
+        watched = session.observes(step)
         (observed if watched else passes).append(time.process_time() - start)
         marks = [time.process_time()]
         for part in (session.before_step, module.optimizer.step, session.after_step):

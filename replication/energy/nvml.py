@@ -57,11 +57,9 @@ def facts() -> dict[str, Any]:
     import torch
 
     try:
-        visible = visible_indices()
+        handle = _handle()
     except Unavailable:
         return {"device": torch.cuda.get_device_properties(0).name}
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0 if visible is None else visible[0])
     return {
         "device": torch.cuda.get_device_properties(0).name,
         "driver": str(pynvml.nvmlSystemGetDriverVersion()),
@@ -82,13 +80,23 @@ def others() -> int | None:
     import pynvml
 
     try:
-        visible = visible_indices()
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0 if visible is None else visible[0])
-        found = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        found = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(_handle())}
     except (Unavailable, pynvml.NVMLError):
         return None
     return len(found) - 1 if found else None
+
+
+def _handle() -> Any:
+    """What NVML calls the GPU that this process uses.
+
+    Raises:
+        Unavailable: as `visible_indices`.
+    """
+    import pynvml
+
+    visible = visible_indices()
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByIndex(0 if visible is None else visible[0])
 
 
 def _uuids() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hundredfold.methods.execution.host import places
 from hundredfold.methods.products import Product, Selection
 
 
@@ -26,7 +27,7 @@ class Gathered:
         columns, inner_r = _lines(selection.right, 1 - inner_right)
         out_rows, out_columns = _lines(selection.out, 0)
         masks = _both(rows, out_rows), _both(columns, out_columns), _both(inner_l, inner_r)
-        rows, columns, inner = (_places(mask, selection.size) for mask in masks)
+        rows, columns, inner = (None if mask is None else places(mask, selection.size) for mask in masks)
         shape = left.shape[1 - inner_left], right.shape[1 - inner_right]
         left, right = _take(left, inner_left, inner), _take(right, inner_right, inner)
         left, right = _take(left, 1 - inner_left, rows), _take(right, 1 - inner_right, columns)
@@ -64,13 +65,6 @@ def _lines(mask: Tensor | None, dim: int) -> tuple[Tensor | None, Tensor | None]
 
 def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a & b
-
-
-def _places(mask: Tensor | None, size: int | None) -> Tensor | None:
-    """Positions of a mask's true entries; the host waits for an accelerator only where their number is not known."""
-    if mask is None:
-        return None
-    return (mask.nonzero() if size is None else mask.nonzero_static(size=size)).flatten()
 
 
 def _take(factor: Tensor, dim: int, places: Tensor | None) -> Tensor:
